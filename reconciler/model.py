@@ -1,0 +1,293 @@
+"""The words of the project as frozen values. No I/O, no clock, no logging.
+
+Every time is an aware `datetime` in the clock of the place that it was read from (the Prefect server, a scope, or ours);
+the fields say which. `ClockOffset` translates: *their* time minus ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+RunId = UUID
+
+
+class StateType(StrEnum):
+    """State types of the Prefect server; names are users' own, so nothing is judged by name."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
+
+
+class Condition(StrEnum):
+    """What a scope saw of one resource."""
+
+    ALIVE = "ALIVE"
+    STARTING = "STARTING"
+    STOPPING = "STOPPING"
+    EXITED = "EXITED"
+    GONE = "GONE"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_live(self) -> bool:
+        return self in _LIVE
+
+
+_LIVE = frozenset({Condition.ALIVE, Condition.STARTING, Condition.STOPPING})
+
+
+class Verdict(StrEnum):
+    """The answer about one flow run; always given with a reason."""
+
+    HEALTHY = "HEALTHY"
+    UNMANAGED = "UNMANAGED"
+    UNKNOWN = "UNKNOWN"
+    WAITING = "WAITING"
+    HELD = "HELD"
+    ZOMBIE = "ZOMBIE"
+
+
+class Place(StrEnum):
+    """Where an `infrastructure_pid` points, seen from one scope."""
+
+    HERE = "HERE"  # it is globally unique and names this scope
+    ELSEWHERE = "ELSEWHERE"  # it names a place outside, or is not of this adapter's form
+    UNSAID = "UNSAID"  # it names no place, or there is no pid
+
+
+class AbsenceCounts(StrEnum):
+    """Why not finding a resource in a scope says something about the run."""
+
+    SIGHTED = "sighted"
+    LOCATED = "located"
+    EXCLUSIVE = "exclusive"
+
+
+class OutcomeKind(StrEnum):
+    ACCEPTED = "ACCEPTED"
+    SETTLED_ELSEWHERE = "SETTLED_ELSEWHERE"
+    STATE_CHANGED = "STATE_CHANGED"
+    REFUSED = "REFUSED"
+    FAILED = "FAILED"
+
+
+class Guard(StrEnum):
+    """What holds a zombie back. The order is that of `guards.py`."""
+
+    AGAIN = "again"
+    BREAKER = "breaker"
+    IDENTITY = "identity"
+    QUIET = "quiet"
+    LIFE_SIGN = "life sign"
+    SELECTION = "selection"
+    MODE = "mode"
+    RATE = "rate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRun:
+    """One in-flight flow run, as the Prefect server listed it. Times are the server's."""
+
+    id: RunId
+    name: str
+    state_id: UUID
+    state_type: StateType
+    state_name: str
+    state_since: datetime
+    created: datetime
+    run_count: int = 0
+    pid: str | None = None  # `infrastructure_pid`; may be an earlier attempt's: the server never clears it
+    work_pool: str | None = None
+    work_queue: str | None = None
+    worker: str | None = None  # label prefect.worker.name
+    worker_type: str | None = None  # label prefect.worker.type, else the type of the work pool
+    deployment_id: UUID | None = None
+    parent_task_run_id: UUID | None = None
+    tags: frozenset[str] = frozenset()
+    retry_type: str | None = None  # empirical_policy.retry_type
+    scheduled_time: datetime | None = None  # when a scheduled state is due
+
+    @property
+    def awaits_retry_in_process(self) -> bool:
+        """SCHEDULED, yet a live process sleeps behind it; no worker will ever fetch it."""
+        return self.state_type is StateType.SCHEDULED and self.retry_type == "in_process"
+
+    @property
+    def is_in_process_subflow(self) -> bool:
+        return self.parent_task_run_id is not None and not (self.deployment_id or self.work_pool or self.pid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """The one container, Job, task or process behind a run."""
+
+    id: str  # the platform's own, never reused: container id, Job UID, task ARN, boot id + pid + start time
+    title: str  # for sentences: "Docker container 016aa6b2b5b6 (stereotyped-otter) on engine prod-7"
+    run_id: RunId
+    created_at: datetime | None = None  # the place's clock
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen of one resource of one run. Times are the place's."""
+
+    condition: Condition
+    reason: str  # continues the resource's title: "is running", "exited with code 137 (SIGKILL)", "was removed"
+    resource: Resource | None = None  # None: GONE without a pid, or UNKNOWN
+    exit_code: int | None = None  # None is "not known", never 0
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A scope's whole answer to one `observe`. A run without an entry is UNKNOWN."""
+
+    observations: MappingOf[RunId, Sequence[Observation]]
+    strangers: Sequence[Resource] = ()  # live resources of runs that were not asked for
+    incomplete: str | None = None  # why a part could not be read; then no GONE of this answer stands
+    place_time: datetime | None = None  # the place's clock, read while it answered
+    place_started: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """Their clock minus ours, and how wrong that may be."""
+
+    offset: timedelta = timedelta(0)
+    uncertainty: timedelta = timedelta(0)
+
+    def to_ours(self, theirs: datetime) -> datetime:
+        return theirs - self.offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMapping:
+    """Which runs a scope is asked about. Kinds are joined by *and*, the values of one kind by *or*."""
+
+    work_pools: frozenset[str] = frozenset()
+    work_queues: frozenset[str] = frozenset()
+    workers: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    worker_types: frozenset[str] = frozenset()  # used only when none of the above is given
+    exclusive: bool = False
+
+    @property
+    def is_explicit(self) -> bool:
+        return bool(self.work_pools or self.work_queues or self.workers or self.tags)
+
+    def covers(self, run: FlowRun) -> bool:
+        if not self.is_explicit:
+            return run.worker_type in self.worker_types
+        return (
+            (not self.work_pools or run.work_pool in self.work_pools)
+            and (not self.work_queues or run.work_queue in self.work_queues)
+            and (not self.workers or run.worker in self.workers)
+            and (not self.tags or not self.tags.isdisjoint(run.tags))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A resource that a scope once showed. The only memory that matters. Seen-times are ours."""
+
+    scope: str
+    identity: str
+    resource: Resource
+    first_seen: datetime
+    last_seen: datetime  # last time seen live
+    ended_seen: datetime | None = None  # first time seen ended
+    reason: str = ""  # of the last live look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRecord:
+    """One row of a run's state history. Server's clock."""
+
+    id: UUID
+    type: StateType
+    name: str
+    timestamp: datetime
+    transition_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The heartbeat events of one run inside the window asked for. Clock of the flow's host."""
+
+    count: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one scope had to say of one run."""
+
+    scope: str
+    mapped: bool
+    place: Place
+    sightings: tuple[Sighting, ...] = ()  # under the scope's present identity
+    observations: tuple[Observation, ...] = ()
+    error: str | None = None  # why it could not tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that is known of one flow run in this cycle."""
+
+    run: FlowRun
+    looks: tuple[Look, ...] = ()
+    history: tuple[StateRecord, ...] | None = None  # oldest first; None: not read yet
+    history_error: str | None = None
+    first_look: datetime | None = None  # our clock; set when this is the second look of the cycle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeView:
+    """One scope in this cycle."""
+
+    name: str
+    adapter: str
+    exclusive: bool = False
+    identity: str | None = None
+    error: str | None = None
+    misconfigured: bool = False
+    incomplete: str | None = None
+    clock: ClockOffset = ClockOffset()
+    place_started: datetime | None = None
+    identity_changed_at: datetime | None = None  # ours; None: never, as far as is remembered
+    breaker_since: datetime | None = None  # ours
+    mapped: int = 0
+    sighted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that `decide` may know. `taken_at` (ours) is the only clock."""
+
+    taken_at: datetime
+    cases: tuple[Case, ...]
+    scopes: MappingOf[str, ScopeView]
+    server_clock: ClockOffset = ClockOffset()
+    heartbeats: MappingOf[RunId, Heartbeat] = field(default_factory=dict)
+    heartbeats_error: str | None = None

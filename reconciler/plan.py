@@ -1,0 +1,128 @@
+"""What one cycle decides and what came of it, as frozen values: policy in, plan and report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from reconciler.model import FlowRun, Guard, Observation, OutcomeKind, RunId, ScopeView, StateRecord, Verdict
+
+
+class Mode(StrEnum):
+    SETTLE = "settle"
+    OBSERVE = "observe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The operator's thresholds. Defaults are those of DESIGN section 7."""
+
+    mode: Mode = Mode.SETTLE
+    grace: timedelta = timedelta(seconds=30)
+    confirm_after: timedelta = timedelta(seconds=10)
+    settle_failed: timedelta = timedelta(seconds=10)
+    settle_zero: timedelta = timedelta(seconds=30)
+    settle_starting: timedelta = timedelta(seconds=45)
+    quiet: timedelta = timedelta(seconds=200)
+    report_after: timedelta = timedelta(minutes=15)
+    cancelling_limit: timedelta = timedelta(minutes=10)
+    breaker_count: int = 3
+    breaker_share: float = 0.5
+    breaker_release: timedelta = timedelta(minutes=5)
+    max_settlements: int = 100
+    exclude_work_pools: frozenset[str] = frozenset()
+    exclude_work_queues: frozenset[str] = frozenset()
+    exclude_deployments: frozenset[str] = frozenset()
+    exclude_tags: frozenset[str] = frozenset()
+    only_pools: frozenset[str] = frozenset()  # --pool and --run narrow what is written, never what is judged
+    only_runs: frozenset[RunId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The verdict about one flow run."""
+
+    run: FlowRun
+    verdict: Verdict
+    rule: str  # number of the rule in `decide.py`'s table
+    reason: str
+    scope: str | None = None
+    observation: Observation | None = None
+    guard: Guard | None = None
+    is_suspect: bool = False  # a zombie at this look: wants history, life signs and a second look
+    is_absent: bool = False  # judged on GONE where absence counts; what the breaker counts
+    is_sighted: bool = False
+    is_notable: bool = False  # healthy, and still worth a line
+
+    @property
+    def message(self) -> str:
+        """The state message that a settlement writes."""
+        return f"{self.reason}; no final state was reported. Set by prefect-reconciler."
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A scope in which too much vanished at once."""
+
+    scope: str
+    absent: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    findings: tuple[Finding, ...]
+    breakers: tuple[Breaker, ...] = ()
+
+    @property
+    def suspects(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.is_suspect)
+
+    @property
+    def zombies(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.verdict is Verdict.ZOMBIE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one proposal, or of one run that was not proposed after all."""
+
+    kind: OutcomeKind
+    detail: str
+    alarm: str | None = None  # something that a person must look at
+    state_before: StateRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The in-flight flow runs of one pass."""
+
+    runs: tuple[FlowRun, ...]
+    problems: tuple[str, ...] = ()  # why it may not be everything; any problem makes the pass incomplete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleReport:
+    """All that a cycle has to say; feeds the table, JSON, metrics and the status page."""
+
+    taken_at: datetime
+    duration: timedelta
+    api_url: str
+    api_calls: int
+    server_version: str | None
+    scopes: tuple[ScopeView, ...]
+    plan: Plan
+    outcomes: Mapping[RunId, Outcome]
+    problems: tuple[str, ...]
+    dry_run: bool
+
+
+def transition_id(run_id: RunId, state_id: UUID) -> UUID:
+    """One per run and judged state, so that a retry, or a second reconciler, settles once."""
+    return uuid5(_TRANSITIONS, f"{run_id}/{state_id}")
+
+
+_TRANSITIONS = UUID("6f0d9d0e-5a7c-4c3e-9d55-7d1d9a3b8f10")  # ours; changing it makes two versions settle twice

@@ -1,0 +1,95 @@
+"""The two ports: `Scope` (an adapter bound to one place) and `Orchestrator` (the Prefect API), and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.model import ClockOffset, FlowRun, Heartbeat, Place, RunId, Seen, StateRecord
+from reconciler.plan import Finding, Listing, Outcome
+
+
+class AdapterError(Exception):
+    """The scope could not be asked, or did not answer: UNKNOWN for its runs in this cycle, never GONE.
+
+    The text is one sentence for the operator: what failed, where, and the remedy if there is one.
+    """
+
+
+class Misconfigured(AdapterError):
+    """As `AdapterError`, and only the operator can mend it (a missing SDK, a bad option, a denied permission)."""
+
+
+class OrchestratorError(Exception):
+    """The Prefect API could not be asked, or did not answer. The text is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something `check` found wrong, with its remedy."""
+
+    text: str
+    remedy: str
+
+
+class Scope(Protocol):
+    """One adapter bound to one place. Synchronous; called in a daemon thread, one call at a time.
+
+    `deadline` is a `time.monotonic()` value; a call should give up by then and is abandoned if it does not.
+    """
+
+    name: str
+
+    def identity(self, deadline: float) -> str:
+        """The place's fingerprint, read from the place itself. Raises AdapterError."""
+
+    def locate(self, run: FlowRun) -> Place:
+        """Where the run's pid points. Pure: no I/O, no exception for any string."""
+
+    def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
+        """One bulk list of live resources; then, for the runs not among them, a look-up by pid and by run id.
+
+        GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run that
+        is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises AdapterError.
+        """
+
+    def check(self) -> Sequence[Problem]:
+        """Reachability and permissions, read-only. Raises nothing for what it can describe."""
+
+    def close(self) -> None: ...
+
+
+class ScopeFactory(Protocol):
+    """The value of an entry point of the group `reconciler.adapters`.
+
+    `worker_types` are the Prefect worker types served by default. `discover` returns the options of a place found on this
+    machine, or None; it must be quick and must not raise.
+    """
+
+    worker_types: Collection[str]
+
+    def __call__(self, name: str, options: Mapping[str, object]) -> Scope: ...
+
+    def discover(self) -> Mapping[str, object] | None: ...
+
+
+class Orchestrator(Protocol):
+    """The Prefect API as the core needs it. Every method raises OrchestratorError."""
+
+    url: str
+    calls: int
+    clock: ClockOffset
+    server_version: str | None
+
+    def in_flight(self) -> Listing:
+        """Every in-flight flow run, or a listing whose problems say what is missing."""
+
+    def history(self, run_id: RunId) -> Sequence[StateRecord]:
+        """The run's states, oldest first."""
+
+    def heartbeats(self, run_ids: Collection[RunId]) -> Mapping[RunId, Heartbeat] | None:
+        """Heartbeat events of these runs within the last hour; None if the server has no such route."""
+
+    def settle(self, finding: Finding) -> Outcome:
+        """Re-read, compare, propose the final state unforced, do the after-work. Never raises OrchestratorError."""
