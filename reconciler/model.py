@@ -1,7 +1,7 @@
 """The words of the project as frozen values. No I/O, no clock, no logging.
 
-Every time is an aware `datetime` in the clock of the place that it was read from (the Prefect server, a scope, or ours);
-the fields say which. `ClockOffset` translates: *their* time minus ours.
+Every time is an aware `datetime` in the clock of the place that it was read from (the Prefect server, a scope, or
+ours); the fields say which. `ClockOffset` translates: *their* time minus ours.
 """
 
 from __future__ import annotations

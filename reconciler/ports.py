@@ -50,8 +50,8 @@ class Scope(Protocol):
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         """One bulk list of live resources; then, for the runs not among them, a look-up by pid and by run id.
 
-        GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run that
-        is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises AdapterError.
+        GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run
+        that is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises AdapterError.
         """
 
     def check(self) -> Sequence[Problem]:
@@ -63,8 +63,8 @@ class Scope(Protocol):
 class ScopeFactory(Protocol):
     """The value of an entry point of the group `reconciler.adapters`.
 
-    `worker_types` are the Prefect worker types served by default. `discover` returns the options of a place found on this
-    machine, or None; it must be quick and must not raise.
+    `worker_types` are the Prefect worker types served by default. `discover` returns the options of a place found on
+    this machine, or None; it must be quick and must not raise.
     """
 
     worker_types: Collection[str]
