@@ -51,7 +51,8 @@ class Scope(Protocol):
         """One bulk list of live resources; then, for the runs not among them, a look-up by pid and by run id.
 
         GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run
-        that is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises AdapterError.
+        that is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises
+        AdapterError.
         """
 
     def check(self) -> Sequence[Problem]:

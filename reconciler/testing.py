@@ -1,0 +1,166 @@
+"""Public test kit: fakes of the two ports, and the conformance tests that every adapter must pass.
+
+A third party's adapter is tested like ours: subclass `AdapterContract`, give it a `world` fixture, run pytest.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import pytest
+
+from reconciler.model import Condition, FlowRun, Place, RunId, Seen, StateType
+from reconciler.ports import AdapterError, Scope
+
+
+class Fault(StrEnum):
+    """What goes wrong between a scope and its place."""
+
+    TIMEOUT = "timeout"
+    RESET = "connection reset"
+    UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
+    PARENT_NOT_FOUND = "404 of the parent"
+    EXPIRED = "410"
+    THROTTLED = "429"
+    SERVER_ERROR = "500"
+    UNAVAILABLE = "503"
+    TRUNCATED = "truncated body"
+    EMPTY = "empty 200"
+    MALFORMED = "malformed payload"
+
+
+class World(Protocol):
+    """A place with one scope bound to it, that a test can furnish and break."""
+
+    scope: Scope
+
+    def place(self, condition: Condition) -> FlowRun:
+        """Furnish a resource in that condition (GONE: none, with a pid of this adapter's form) and return its run."""
+
+    def inject(self, fault: Fault) -> bool:
+        """From now on every call meets the fault. False if the platform cannot have it."""
+
+    def heal(self) -> None: ...
+
+    def replace_identity(self) -> None:
+        """Another place answers at the same address."""
+
+    def replace_resource(self, run: FlowRun) -> None:
+        """The run's resource is gone; another one of the same name, or pid number, belongs to someone else."""
+
+    def unlabel(self, run: FlowRun) -> bool:
+        """The live resource no longer carries the run's id where lists look. False if the platform cannot."""
+
+
+def flow_run(pid: str | None = None, **changes: object) -> FlowRun:
+    """Make a RUNNING flow run for tests."""
+    now = datetime.now(UTC)
+    values: dict[str, object] = {
+        "id": uuid4(),
+        "name": "test-run",
+        "state_id": uuid4(),
+        "state_type": StateType.RUNNING,
+        "state_name": "Running",
+        "state_since": now - timedelta(minutes=5),
+        "created": now - timedelta(minutes=6),
+        "run_count": 1,
+        "pid": pid,
+        "work_pool": "pool",
+    }
+    return FlowRun(**(values | changes))  # type: ignore[arg-type]
+
+
+def conditions(seen: Seen, run: FlowRun) -> set[Condition]:
+    """Every condition the scope reports of a run; UNKNOWN if it says nothing."""
+    return {observation.condition for observation in seen.observations.get(run.id, ())} or {Condition.UNKNOWN}
+
+
+def _deadline(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+class AdapterContract:
+    """What the core relies on. Give a `world` fixture that returns a `World`."""
+
+    @pytest.mark.parametrize("condition", [Condition.ALIVE, Condition.EXITED, Condition.GONE])
+    def test_tells_what_is_there(self, world: World, condition: Condition) -> None:
+        run = world.place(condition)
+        assert conditions(world.scope.observe([run], _deadline()), run) == {condition}
+
+    def test_a_gone_run_among_living_ones(self, world: World) -> None:
+        alive, gone = world.place(Condition.ALIVE), world.place(Condition.GONE)
+        seen = world.scope.observe([alive, gone], _deadline())
+        assert conditions(seen, alive) == {Condition.ALIVE}
+        assert conditions(seen, gone) == {Condition.GONE}
+
+    @pytest.mark.parametrize("fault", list(Fault))
+    def test_a_fault_is_never_an_answer(self, world: World, fault: Fault) -> None:
+        runs = [world.place(Condition.ALIVE), world.place(Condition.GONE)]
+        if not world.inject(fault):
+            return
+        try:
+            world.scope.identity(_deadline())
+            seen = world.scope.observe(runs, _deadline())
+        except AdapterError as error:
+            assert str(error), "an error says what failed"
+        else:
+            said = set[Condition]().union(*(conditions(seen, run) for run in runs))
+            assert said <= {Condition.UNKNOWN, Condition.ALIVE} or seen.incomplete, f"{fault} became {said}"
+        finally:
+            world.heal()
+        assert conditions(world.scope.observe(runs, _deadline()), runs[0]) == {Condition.ALIVE}
+
+    def test_gives_up_by_its_deadline(self, world: World) -> None:
+        run = world.place(Condition.ALIVE)
+        if not world.inject(Fault.TIMEOUT):
+            return
+        began = time.monotonic()
+        with pytest.raises(AdapterError):
+            world.scope.observe([run], _deadline(1.0))
+        world.heal()
+        assert time.monotonic() - began < 4.0
+
+    def test_another_place_has_another_identity(self, world: World) -> None:
+        before = world.scope.identity(_deadline())
+        assert before == world.scope.identity(_deadline())
+        world.replace_identity()
+        assert world.scope.identity(_deadline()) != before
+
+    def test_identity_not_name(self, world: World) -> None:
+        run = world.place(Condition.ALIVE)
+        world.replace_resource(run)
+        assert conditions(world.scope.observe([run], _deadline()), run) <= {Condition.GONE, Condition.UNKNOWN}
+
+    def test_a_removed_label_is_not_absence(self, world: World) -> None:
+        run = world.place(Condition.ALIVE)
+        if world.unlabel(run):
+            assert Condition.GONE not in conditions(world.scope.observe([run], _deadline()), run)
+
+    def test_live_resources_of_others_are_strangers(self, world: World) -> None:
+        run = world.place(Condition.ALIVE)
+        seen = world.scope.observe([], _deadline())
+        assert run.id in {resource.run_id for resource in seen.strangers}
+        assert not seen.observations
+
+    @pytest.mark.parametrize(
+        "pid", ["", ":", "::", "x" * 10_000, "\x00", "ns:job", "4294967296", "-1", "http://[", "é:1"]
+    )
+    def test_any_string_may_be_a_pid(self, world: World, pid: str) -> None:
+        run = flow_run(pid)
+        assert world.scope.locate(run) in Place
+        assert Condition.ALIVE not in conditions(world.scope.observe([run], _deadline()), run)
+
+    def test_says_the_place_s_time(self, world: World) -> None:
+        seen = world.scope.observe([], _deadline())
+        assert seen.place_time is not None
+        assert seen.place_time.tzinfo is not None
+
+    def test_only_asked_runs_are_answered(self, world: World) -> None:
+        runs: list[FlowRun] = [world.place(Condition.ALIVE), world.place(Condition.EXITED)]
+        asked: set[RunId | UUID] = {runs[0].id}
+        assert set(world.scope.observe(runs[:1], _deadline()).observations) <= asked
