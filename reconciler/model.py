@@ -180,6 +180,9 @@ class ClockOffset:
         return theirs - self.offset
 
 
+EXACT = ClockOffset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMapping:
     """Which runs a scope is asked about. Kinds are joined by *and*, the values of one kind by *or*."""
@@ -208,15 +211,16 @@ class RunMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A resource that a scope once showed. The only memory that matters. Seen-times are ours."""
+    """A resource that a scope once showed: the only memory that matters. Seen-times are ours."""
 
     scope: str
     identity: str
     resource: Resource
     first_seen: datetime
-    last_seen: datetime  # last time seen live
+    last_seen: datetime
+    live_seen: datetime | None = None  # last time seen live
     ended_seen: datetime | None = None  # first time seen ended
-    reason: str = ""  # of the last live look
+    reason: str = ""  # of the last look: "is running"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,9 +277,10 @@ class ScopeView:
     error: str | None = None
     misconfigured: bool = False
     incomplete: str | None = None
-    clock: ClockOffset = ClockOffset()
+    clock: ClockOffset = EXACT
     place_started: datetime | None = None
     identity_changed_at: datetime | None = None  # ours; None: never, as far as is remembered
+    former_identity: str | None = None
     breaker_since: datetime | None = None  # ours
     mapped: int = 0
     sighted: int = 0
@@ -288,6 +293,6 @@ class Snapshot:
     taken_at: datetime
     cases: tuple[Case, ...]
     scopes: MappingOf[str, ScopeView]
-    server_clock: ClockOffset = ClockOffset()
+    server_clock: ClockOffset = EXACT
     heartbeats: MappingOf[RunId, Heartbeat] = field(default_factory=dict)
     heartbeats_error: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
@@ -53,6 +53,7 @@ class Finding:
     observation: Observation | None = None
     guard: Guard | None = None
     is_suspect: bool = False  # a zombie at this look: wants history, life signs and a second look
+    wants_time: bool = False  # the second look must be `confirm_after` later
     is_absent: bool = False  # judged on GONE where absence counts; what the breaker counts
     is_sighted: bool = False
     is_notable: bool = False  # healthy, and still worth a line
@@ -61,6 +62,15 @@ class Finding:
     def message(self) -> str:
         """The state message that a settlement writes."""
         return f"{self.reason}; no final state was reported. Set by prefect-reconciler."
+
+    def suspected(self, *, wants_time: bool = False) -> Finding:
+        return replace(self, is_suspect=True, wants_time=wants_time)
+
+    def absent(self, *, sighted: bool) -> Finding:
+        return replace(self, is_absent=True, is_sighted=sighted)
+
+    def noted(self) -> Finding:
+        return replace(self, is_notable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,9 @@ class Plan:
     @property
     def zombies(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.verdict is Verdict.ZOMBIE)
+
+
+NOTHING_PLANNED = Plan(findings=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,8 @@ class CycleReport:
     scopes: tuple[ScopeView, ...]
     plan: Plan
     outcomes: Mapping[RunId, Outcome]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # what could not be read or written: the pass is incomplete
+    warnings: tuple[str, ...]
     dry_run: bool
 
 

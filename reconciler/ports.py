@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from reconciler.model import ClockOffset, FlowRun, Heartbeat, Place, RunId, Seen, StateRecord
+from reconciler.model import ClockOffset, FlowRun, Heartbeat, Place, RunId, RunMapping, Seen, StateRecord
 from reconciler.plan import Finding, Listing, Outcome
 
 
@@ -94,3 +94,14 @@ class Orchestrator(Protocol):
 
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose the final state unforced, do the after-work. Never raises OrchestratorError."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundScope:
+    """A scope with what the operator, or discovery, said about it."""
+
+    scope: Scope
+    adapter: str  # the name of its entry point
+    mapping: RunMapping
+    identity_pin: str | None = None  # another identity than this one makes the scope UNKNOWN
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)  # as given to the factory

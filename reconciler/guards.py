@@ -1,0 +1,162 @@
+"""After the table: what holds a zombie back, and why. Pure. The first guard that speaks is the one that is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from reconciler.model import Guard, Heartbeat, ScopeView, Snapshot, StateType, Verdict
+from reconciler.plan import Breaker, Finding, Mode, Plan, Policy, transition_id
+from reconciler.weigh import Weighed
+from reconciler.words import span
+
+Judged = tuple[Weighed, Finding]
+
+
+def guarded(judged: Sequence[Judged], snapshot: Snapshot, policy: Policy) -> Plan:
+    """Turn zombies that a guard speaks against into HELD."""
+    watch = Watchman(snapshot, policy, _tripped(judged, policy))
+    findings = [watch.hold(weighed, finding) for weighed, finding in judged]
+    return Plan(findings=tuple(_rated(findings, policy)), breakers=tuple(watch.breakers.values()))
+
+
+def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
+    """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive."""
+    counted = Counter(scope for weighed, _ in judged for scope in weighed.counted_in)
+    absent = Counter(finding.scope for _, finding in judged if finding.is_absent and finding.scope)
+    return {
+        scope: Breaker(scope, gone, counted[scope])
+        for scope, gone in sorted(absent.items())
+        if gone >= policy.breaker_count and gone >= policy.breaker_share * counted[scope]
+    }
+
+
+def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
+    """Let the longest standing zombies through, and hold the rest for the next cycle."""
+    zombies = [finding for finding in findings if finding.verdict is Verdict.ZOMBIE]
+    zombies.sort(key=lambda finding: (finding.run.state_since, finding.run.id))
+    late = {finding.run.id for finding in zombies[policy.max_settlements :]}
+    why = f"at most {policy.max_settlements} are settled in one pass (max_settlements)"
+    return [_held(finding, Guard.RATE, why) if finding.run.id in late else finding for finding in findings]
+
+
+def _held(finding: Finding, guard: Guard, why: str) -> Finding:
+    return replace(finding, verdict=Verdict.HELD, guard=guard, reason=f"{finding.reason}; held: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Watchman:
+    """Asks each guard about a zombie. A guard answers why it holds, or None."""
+
+    snapshot: Snapshot
+    policy: Policy
+    breakers: dict[str, Breaker]
+
+    def hold(self, weighed: Weighed, finding: Finding) -> Finding:
+        if finding.verdict is not Verdict.ZOMBIE:
+            return finding
+        guards: tuple[tuple[Guard, Callable[[Weighed, Finding], str | None]], ...] = (
+            (Guard.AGAIN, self.again),
+            (Guard.BREAKER, self.breaker),
+            (Guard.IDENTITY, self.identity),
+            (Guard.QUIET, self.quiet),
+            (Guard.LIFE_SIGN, self.life_sign),
+            (Guard.SELECTION, self.selection),
+            (Guard.MODE, self.mode),
+        )
+        for guard, speaks in guards:
+            why = speaks(weighed, finding)
+            if why is not None:
+                return _held(finding, guard, why)
+        return finding
+
+    def again(self, weighed: Weighed, finding: Finding) -> str | None:
+        """We crashed this attempt before, and it came back: never a second time."""
+        history, attempt = weighed.case.history or (), weighed.attempt
+        for before, record in pairwise(history):
+            ours = record.type is StateType.CRASHED and record.transition_id == transition_id(finding.run.id, before.id)
+            if ours and attempt and record.timestamp >= attempt.began:
+                return "it came back after we crashed it"
+        return None
+
+    def breaker(self, weighed: Weighed, finding: Finding) -> str | None:
+        tripped = self.breakers.get(finding.scope or "")
+        if tripped is None or not finding.is_absent:
+            return None
+        since = self._scope(finding).breaker_since
+        release = self.policy.breaker_release
+        if finding.is_sighted and since is not None and self._now - since >= release:
+            return None
+        how = f"released after {span(release)}" if finding.is_sighted else "a person must look, it was never seen there"
+        return (
+            f"breaker: {tripped.absent} of {tripped.counted} runs vanished from scope '{tripped.scope}' at once, "
+            f"which looks like a fault of the scope ({how})"
+        )
+
+    def identity(self, weighed: Weighed, finding: Finding) -> str | None:
+        changed = self._scope(finding).identity_changed_at
+        if not finding.is_absent or changed is None or self._now - changed >= self.policy.quiet:
+            return None
+        return f"scope '{finding.scope}' changed its identity {span(self._now - changed)} ago"
+
+    def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
+        """Never seen here by us: believe its heartbeats rather than the mapping."""
+        if not finding.is_absent or finding.is_sighted:
+            return None
+        if self.snapshot.heartbeats_error is not None:
+            return f"its heartbeats could not be read: {self.snapshot.heartbeats_error}"
+        beat = self.snapshot.heartbeats.get(finding.run.id)
+        return self._beats(beat) if beat else None
+
+    def life_sign(self, weighed: Weighed, finding: Finding) -> str | None:
+        """A heartbeat later than the end contradicts it."""
+        beat = self.snapshot.heartbeats.get(finding.run.id)
+        end = self._end(weighed, finding)
+        if beat is None or end is None:
+            return None
+        slack = self._scope(finding).clock.uncertainty + self.snapshot.server_clock.uncertainty
+        return self._beats(beat) if self.snapshot.server_clock.to_ours(beat.last) > end + slack else None
+
+    def selection(self, weighed: Weighed, finding: Finding) -> str | None:
+        policy, run = self.policy, finding.run
+        chosen = (not policy.only_pools or run.work_pool in policy.only_pools) and (
+            not policy.only_runs or run.id in policy.only_runs
+        )
+        return None if chosen else "not among the runs chosen with --pool or --run"
+
+    def mode(self, weighed: Weighed, finding: Finding) -> str | None:
+        policy, run = self.policy, finding.run
+        if policy.mode is Mode.OBSERVE:
+            return 'mode is "observe", nothing is written'
+        if run.work_pool in policy.exclude_work_pools:
+            return f"work pool '{run.work_pool}' is excluded"
+        if run.work_queue in policy.exclude_work_queues:
+            return f"work queue '{run.work_queue}' is excluded"
+        if str(run.deployment_id) in policy.exclude_deployments:
+            return f"deployment '{run.deployment_id}' is excluded"
+        excluded = sorted(run.tags & policy.exclude_tags)
+        return f"tag '{excluded[0]}' is excluded" if excluded else None
+
+    @property
+    def _now(self) -> datetime:
+        return self.snapshot.taken_at
+
+    def _scope(self, finding: Finding) -> ScopeView:
+        return self.snapshot.scopes[finding.scope or ""]
+
+    def _beats(self, beat: Heartbeat) -> str | None:
+        """Hold while the last heartbeat is younger than `quiet`, or than 1.2 of the run's own cadence."""
+        cadence = (beat.last - beat.first) / (beat.count - 1) if beat.count > 1 else timedelta(0)
+        age = self._now - self.snapshot.server_clock.to_ours(beat.last)
+        limit = max(self.policy.quiet, 1.2 * cadence)
+        return f"its last heartbeat is {span(age)} old, held until {span(limit)}" if age < limit else None
+
+    def _end(self, weighed: Weighed, finding: Finding) -> datetime | None:
+        """When the resource ended, or was first found absent, in our clock."""
+        seen = finding.observation
+        if seen is not None and seen.ended_at is not None:
+            return self._scope(finding).clock.to_ours(seen.ended_at)
+        return weighed.case.first_look

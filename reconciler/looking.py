@@ -1,0 +1,111 @@
+"""Asks every scope at once, each in a daemon thread of its own, and waits no longer than the deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Seen
+from reconciler.ports import AdapterError, BoundScope, Misconfigured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a scope answered, or why it did not."""
+
+    identity: str | None = None
+    seen: Seen | None = None
+    clock: ClockOffset = EXACT
+    error: str | None = None
+    misconfigured: bool = False
+
+
+class Asker:
+    """Asks one scope. A call that hangs is abandoned, and no second thread is started on the scope until it returns."""
+
+    def __init__(self, bound: BoundScope) -> None:
+        self.bound = bound
+        self._call: _Call | None = None
+
+    def ask(self, runs: Sequence[FlowRun], deadline: float) -> None:
+        """Start asking. `deadline` is a `time.monotonic()` value."""
+        if self._call is None or self._call.done.is_set():
+            self._call = _Call(self.bound, runs, deadline)
+            self._call.start()
+        else:
+            self._call.is_late = True
+
+    def answer(self) -> Answer:
+        """Wait for the answer until the deadline."""
+        call = self._call
+        if call is None:
+            return Answer(error="it was not asked")
+        if call.is_late:
+            return Answer(error=f"it still has not answered a call made at {call.began:%H:%M:%S} UTC")
+        if not call.done.wait(max(0.0, call.deadline - time.monotonic())) or call.result is None:
+            return Answer(error=f"it did not answer within {call.deadline - call.began_monotonic:.0f} s")
+        return call.result
+
+
+def look(askers: Sequence[Asker], runs: Mapping[str, Sequence[FlowRun]], seconds: float) -> dict[str, Answer]:
+    """Ask every scope about its runs, all at the same time. One entry per scope, whatever happens."""
+    deadline = time.monotonic() + seconds
+    for asker in askers:
+        asker.ask(runs.get(asker.bound.scope.name, ()), deadline)
+    return {asker.bound.scope.name: asker.answer() for asker in askers}
+
+
+class _Call(Thread):
+    """One call; a daemon thread, so that a hung SDK never keeps the process alive."""
+
+    def __init__(self, bound: BoundScope, runs: Sequence[FlowRun], deadline: float) -> None:
+        super().__init__(name=f"scope {bound.scope.name}", daemon=True)
+        self.bound, self.runs, self.deadline = bound, runs, deadline
+        self.began, self.began_monotonic = datetime.now(UTC), time.monotonic()
+        self.done, self.is_late = Event(), False
+        self.result: Answer | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self._answer()
+        except Misconfigured as error:
+            self.result = Answer(error=str(error), misconfigured=True)
+        except AdapterError as error:
+            self.result = Answer(error=str(error))
+        except Exception as error:  # noqa: BLE001 - an adapter's bug is UNKNOWN for its scope, and must not end the cycle
+            self.result = Answer(error=f"the adapter failed with {type(error).__name__}: {error}")
+        finally:
+            self.done.set()
+
+    def _answer(self) -> Answer:
+        scope = self.bound.scope
+        identity = self._identity()
+        asked_at, began = datetime.now(UTC), time.monotonic()
+        seen = scope.observe(self.runs, self.deadline)
+        took = timedelta(seconds=time.monotonic() - began)
+        if _says_gone(seen) and self._identity() != identity:
+            raise AdapterError("its identity changed while it was being looked at")
+        return Answer(identity=identity, seen=seen, clock=_clock(seen, asked_at, took))
+
+    def _identity(self) -> str:
+        identity, pin = self.bound.scope.identity(self.deadline), self.bound.identity_pin
+        if pin is not None and identity != pin:
+            raise Misconfigured(
+                f"its identity is '{identity}', but the configuration pins '{pin}': "
+                "if the place was replaced on purpose, change `identity`"
+            )
+        return identity
+
+
+def _says_gone(seen: Seen) -> bool:
+    return any(one.condition is Condition.GONE for many in seen.observations.values() for one in many)
+
+
+def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:
+    """Its clock was read at some moment of the call, so it is known to within half of that."""
+    if seen.place_time is None:
+        return ClockOffset(timedelta(0), took)
+    return ClockOffset(seen.place_time - (asked_at + took / 2), took / 2)

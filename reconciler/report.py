@@ -1,0 +1,170 @@
+"""A cycle's report as a sentence, as lines for people, as one JSON document, and as an exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.model import Guard, OutcomeKind, ScopeView, Verdict
+from reconciler.plan import CycleReport, Finding
+
+EXIT_OK, EXIT_INCOMPLETE, EXIT_USAGE, EXIT_ZOMBIES, EXIT_BREAKER, EXIT_BUG, EXIT_CONFIG = 0, 1, 2, 3, 4, 70, 78
+
+_STYLES = {Verdict.ZOMBIE: "bold red", Verdict.HELD: "yellow", Verdict.UNKNOWN: "magenta", Verdict.WAITING: "cyan"}
+
+
+def exit_code(report: CycleReport, *, tells_zombies: bool) -> int:
+    """Choose the first that applies of 4, 1, 3, 0. `tells_zombies` is --exit-code."""
+    findings = report.plan.findings
+    if any(finding.guard is Guard.BREAKER for finding in findings):
+        return EXIT_BREAKER
+    if report.problems:
+        return EXIT_INCOMPLETE
+    if tells_zombies and any(f.verdict is Verdict.ZOMBIE or f.guard in (Guard.MODE, Guard.RATE) for f in findings):
+        return EXIT_ZOMBIES
+    return EXIT_OK
+
+
+def sentence(report: CycleReport) -> str:
+    """Say what the pass found and did, in one sentence."""
+    counts = _verdicts(report)
+    runs = sum(counts.values())
+    found = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in Verdict if counts[verdict])
+    listed = f"{_many(runs, 'flow run')} in flight" + (f": {found}" if found else "")
+    done = Counter(outcome.kind for outcome in report.outcomes.values())
+    if report.dry_run:
+        did = "dry run, nothing written"
+    elif done:
+        did = ", ".join(f"{count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(done.items()))
+    else:
+        did = "nothing to write"
+    trouble = f"; incomplete, {_many(len(report.problems), 'problem')}" if report.problems else ""
+    return f"{listed}; {did}{trouble} ({report.duration.total_seconds():.1f} s, {_many(report.api_calls, 'API call')})."
+
+
+def lines(report: CycleReport) -> Iterator[str]:
+    """Write plain lines for a pipe: one per run that is not healthy, problems, the sentence."""
+    for finding in notable(report):
+        run = finding.run
+        yield _clean(
+            f"{finding.verdict:<9} {run.id}  {run.name}  {run.state_name}  [{_rule(finding)}] {finding.reason}"
+        )
+        yield from (_clean(f"          -> {text}") for text in _settlement(report, finding))
+    for problem in (*report.problems, *report.warnings):
+        yield _clean(f"problem   {problem}")
+    yield sentence(report)
+
+
+def table(report: CycleReport) -> RenderableType:
+    """Lay the same out for a terminal."""
+    rows = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("verdict", "flow run", "state", "rule"):
+        rows.add_column(heading, no_wrap=True)
+    rows.add_column("reason", overflow="fold", ratio=1)
+    for finding in notable(report):
+        run = finding.run
+        reason = "\n-> ".join(_clean(text) for text in (finding.reason, *_settlement(report, finding)))
+        rows.add_row(
+            Text(finding.verdict, style=_STYLES.get(finding.verdict, "")),
+            Text(_clean(run.name[:40]) + f"\n{run.id}"),
+            Text(_clean(run.state_name[:24])),
+            Text(finding.rule if finding.guard is None else f"{finding.rule}, {finding.guard}"),
+            Text(reason),
+        )
+    problems = [Text(_clean(f"problem: {text}"), style="red") for text in report.problems]
+    warnings = [Text(_clean(f"warning: {text}"), style="yellow") for text in report.warnings]
+    head = [rows] if rows.row_count else []
+    return Group(*head, *problems, *warnings, Text(sentence(report)))
+
+
+def notable(report: CycleReport) -> list[Finding]:
+    """Pick the runs worth a line, the worst first."""
+    order = (Verdict.ZOMBIE, Verdict.HELD, Verdict.UNKNOWN, Verdict.WAITING, Verdict.UNMANAGED, Verdict.HEALTHY)
+    chosen = [f for f in report.plan.findings if f.verdict is not Verdict.HEALTHY or f.is_notable]
+    return sorted(chosen, key=lambda finding: (order.index(finding.verdict), finding.run.state_since, finding.run.id))
+
+
+def as_json(report: CycleReport) -> dict[str, object]:
+    """Build the document of --json; times are RFC 3339 in UTC."""
+    counts = _verdicts(report)
+    return {
+        "version": 1,
+        "dry_run": report.dry_run,
+        "taken_at": _time(report.taken_at),
+        "duration_seconds": round(report.duration.total_seconds(), 3),
+        "api": {"url": report.api_url, "server_version": report.server_version, "calls": report.api_calls},
+        "problems": [*report.problems, *report.warnings],
+        "scopes": [_scope(scope) for scope in report.scopes],
+        "counts": {"in_flight": sum(counts.values())} | {str(verdict): counts[verdict] for verdict in Verdict},
+        "runs": [_run(report, finding) for finding in report.plan.findings],
+        "settled_children": [],
+    }
+
+
+def _run(report: CycleReport, finding: Finding) -> dict[str, object]:
+    run, seen, outcome = finding.run, finding.observation, report.outcomes.get(finding.run.id)
+    return {
+        "id": str(run.id),
+        "name": run.name,
+        "state": str(run.state_type),
+        "state_name": run.state_name,
+        "work_pool": run.work_pool,
+        "verdict": str(finding.verdict),
+        "rule": finding.rule,
+        "guard": str(finding.guard) if finding.guard else None,
+        "reason": finding.reason,
+        "scope": finding.scope,
+        "resource": seen.resource.id if seen and seen.resource else None,
+        "condition": str(seen.condition) if seen else None,
+        "exit_code": seen.exit_code if seen else None,
+        "action": "crash" if finding.verdict is Verdict.ZOMBIE else None,
+        "outcome": str(outcome.kind) if outcome else None,
+    }
+
+
+def _scope(scope: ScopeView) -> dict[str, object]:
+    error = scope.error or scope.incomplete
+    return {
+        "name": scope.name,
+        "adapter": scope.adapter,
+        "identity": scope.identity,
+        "ok": error is None,
+        "error": error,
+        "mapped": scope.mapped,
+        "sighted": scope.sighted,
+    }
+
+
+def _settlement(report: CycleReport, finding: Finding) -> Iterator[str]:
+    outcome = report.outcomes.get(finding.run.id)
+    if outcome is not None:
+        verb = "set to Crashed" if outcome.kind is OutcomeKind.ACCEPTED else outcome.kind.lower().replace("_", " ")
+        yield f"{verb}: {outcome.detail}" if outcome.detail else verb
+    elif finding.verdict is Verdict.ZOMBIE:
+        yield "would be set to Crashed"
+
+
+def _verdicts(report: CycleReport) -> Mapping[Verdict, int]:
+    return Counter(finding.verdict for finding in report.plan.findings)
+
+
+def _rule(finding: Finding) -> str:
+    return f"rule {finding.rule}" + (f", {finding.guard}" if finding.guard else "")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _clean(text: str) -> str:
+    """Names and messages come from outside: nothing in them may steer the terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,38 @@
+"""What was seen of a run, as the sentence that an operator reads in the Prefect UI. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.model import Condition, Observation, Sighting
+from reconciler.weigh import Absence, Sight
+from reconciler.words import moment
+
+NOTHING = Observation(condition=Condition.GONE, reason="was not found")
+
+
+def sentence(seen: Observation, when: str = "") -> str:
+    """Write "Docker container 016aa6b2b5b6 (otter) on engine prod-7 is running"."""
+    return f"{seen.resource.title if seen.resource else 'its infrastructure'} {seen.reason}{when}"
+
+
+def ended_sentence(sight: Sight, now: datetime) -> str:
+    """Write what ended, how, and when (our clock)."""
+    ended_at = sight.observation.ended_at
+    when = "" if ended_at is None else f" at {moment(sight.scope.clock.to_ours(ended_at), now)}"
+    return sentence(sight.observation, when)
+
+
+def gone_sentence(absence: Absence, now: datetime) -> str:
+    """Write what vanished, from where, and when it was last seen."""
+    stated, sighting = absence.observation, absence.sighting
+    resource = sighting.resource if sighting else stated.resource if stated else None
+    title = resource.title if resource else f"its infrastructure in scope '{absence.scope.name}'"
+    last = "" if sighting is None else f"; {_last_seen(sighting, now)}"
+    return f"{title} {stated.reason if stated else NOTHING.reason}{last}"
+
+
+def _last_seen(sighting: Sighting, now: datetime) -> str:
+    if sighting.live_seen is None:
+        return f"last seen {moment(sighting.last_seen, now)}, when it had ended already"
+    return f"last seen {sighting.reason.removeprefix('is ')} {moment(sighting.live_seen, now)}"

@@ -1,0 +1,140 @@
+"""Builds the values that `decide` is given, in the words of the table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from reconciler.decide import decide
+from reconciler.model import (
+    Case,
+    Condition,
+    FlowRun,
+    Heartbeat,
+    Look,
+    Observation,
+    Place,
+    Resource,
+    ScopeView,
+    Sighting,
+    Snapshot,
+    StateRecord,
+    StateType,
+)
+from reconciler.plan import Finding, Policy
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+POLICY = Policy()
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def run(state: str = "RUNNING", *, age: float = 300, **changes: object) -> FlowRun:
+    values: dict[str, object] = {
+        "id": uuid4(),
+        "name": "otter",
+        "state_id": uuid4(),
+        "state_type": StateType(state),
+        "state_name": state.title(),
+        "state_since": ago(age),
+        "created": ago(age + 60),
+        "run_count": 1,
+        "pid": "pid-1",
+        "work_pool": "pool",
+        "worker_type": "docker",
+    }
+    return FlowRun(**(values | changes))  # type: ignore[arg-type]
+
+
+def asleep(*, due: float, **changes: object) -> FlowRun:
+    """AwaitingRetry in process; `due` seconds ago (negative: in the future, None: it does not say)."""
+    when = None if due is None else ago(due)
+    changes = {"state_name": "AwaitingRetry", "retry_type": "in_process", "scheduled_time": when, "age": 900} | changes
+    return run("SCHEDULED", **changes)  # type: ignore[arg-type]
+
+
+def resource(of: FlowRun, *, made: float = 350, name: str = "res-1") -> Resource:
+    return Resource(id=name, title=f"Docker container {name} on engine a", run_id=of.id, created_at=ago(made))
+
+
+def alive(of: FlowRun, condition: str = "ALIVE", **kw: object) -> Observation:
+    return Observation(condition=Condition(condition), reason="is running", resource=resource(of, **kw))  # type: ignore[arg-type]
+
+
+def exited(of: FlowRun, code: int | None = 137, *, ended: float | None = 60, **kw: object) -> Observation:
+    when = None if ended is None else ago(ended)
+    reason = f"exited with code {code}"
+    return Observation(
+        condition=Condition.EXITED,
+        reason=reason,
+        resource=resource(of, **kw),
+        exit_code=code,
+        ended_at=when,  # type: ignore[arg-type]
+    )
+
+
+def gone(of: FlowRun) -> Observation:
+    return Observation(condition=Condition.GONE, reason="was removed", resource=resource(of) if of.pid else None)
+
+
+def unknown(reason: str = "cannot be read") -> Observation:
+    return Observation(condition=Condition.UNKNOWN, reason=reason)
+
+
+def sighting(of: FlowRun, scope: str = "a", *, made: float = 350, ended: float | None = None) -> Sighting:
+    return Sighting(
+        scope=scope,
+        identity="id-a",
+        resource=resource(of, made=made),
+        first_seen=ago(340),
+        last_seen=ago(90),
+        live_seen=ago(90),
+        ended_seen=None if ended is None else ago(ended),
+        reason="is running",
+    )
+
+
+def look(*observations: Observation, scope: str = "a", mapped: bool = True, **kw: object) -> Look:
+    return Look(scope=scope, mapped=mapped, observations=observations, **({"place": Place.UNSAID} | kw))  # type: ignore[arg-type]
+
+
+def history(of: FlowRun, *earlier: tuple[str, float]) -> tuple[StateRecord, ...]:
+    """(state, seconds ago)..., and last the run's present state. Default: one attempt that began 360 s ago."""
+    rows = [
+        StateRecord(id=uuid4(), type=StateType(s), name=s, timestamp=ago(t)) for s, t in earlier or [("PENDING", 360)]
+    ]
+    return (*rows, StateRecord(id=of.state_id, type=of.state_type, name=of.state_name, timestamp=of.state_since))
+
+
+def case(of: FlowRun, *looks: Look, confirmed: bool = True, past: tuple[StateRecord, ...] | None = None) -> Case:
+    """Make a case with its history read; `confirmed`: this is the second look, 10 s after the first."""
+    past = history(of) if past is None else past
+    return Case(run=of, looks=looks, history=past, first_look=ago(10) if confirmed else None)
+
+
+def scope(name: str = "a", **changes: object) -> ScopeView:
+    return ScopeView(name=name, adapter="docker", identity=f"id-{name}", **changes)  # type: ignore[arg-type]
+
+
+def snapshot(*cases: Case, scopes: tuple[ScopeView, ...] = (), **changes: object) -> Snapshot:
+    views = {"a": scope("a"), "b": scope("b")} | {view.name: view for view in scopes}
+    return Snapshot(taken_at=NOW, cases=cases, scopes=views, **changes)  # type: ignore[arg-type]
+
+
+def verdict(one: Case, *scopes: ScopeView, policy: Policy = POLICY, **changes: object) -> Finding:
+    """Judge one case among enough healthy runs in its scopes that the breaker has nothing to say."""
+    herd = [case(r, look(alive(r), sightings=(sighting(r),))) for r in (run() for _ in range(9))]
+    plan = decide(snapshot(one, *herd, scopes=scopes, **changes), policy)
+    return next(finding for finding in plan.findings if finding.run.id == one.run.id)
+
+
+def vanished(**changes: object) -> Case:
+    """The plain zombie by removal: sighted, gone, looked at twice."""
+    of = run(**changes)  # type: ignore[arg-type]
+    return case(of, look(gone(of), sightings=(sighting(of),)))
+
+
+def beat(seconds: float, count: int = 3, cadence: float = 30) -> Heartbeat:
+    return Heartbeat(count=count, first=ago(seconds + cadence * (count - 1)), last=ago(seconds))
