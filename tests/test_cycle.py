@@ -1,0 +1,268 @@
+"""The seven steps with fakes: what is asked, what is written, what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from reconciler.cycle import Cycle
+from reconciler.memory import Memory
+from reconciler.model import FlowRun, Guard, RunMapping, Verdict
+from reconciler.outlook import Outlook
+from reconciler.plan import CycleReport, Policy
+from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
+from reconciler.report import as_json, exit_code, lines, sentence
+from reconciler.testing import FakeOrchestrator, FakeScope, flow_run
+
+EVERY = RunMapping(work_pools=frozenset({"pool"}))
+POLICY = Policy(confirm_after=timedelta(0))
+
+
+class Bench:
+    """A cycle over fakes. `passes` runs whole cycles with one memory."""
+
+    def __init__(
+        self, *scopes: FakeScope, mapping: RunMapping = EVERY, pin: str | None = None, path: Path | None = None
+    ):
+        self.api, self.scopes, self.waited = FakeOrchestrator(), scopes or (FakeScope(),), list[float]()
+        self.memory = Memory(path)
+        bounds = [BoundScope(scope, "fake", mapping, pin) for scope in self.scopes]
+        self.outlook = Outlook(bounds, self.memory, deadline=1.0)
+        self.cycle = Cycle(self.api, self.outlook, POLICY, wait=self.waited.append)
+
+    @property
+    def scope(self) -> FakeScope:
+        return self.scopes[0]
+
+    def alive(self, **changes: object) -> FlowRun:
+        run = flow_run("pid", **changes)
+        self.api.runs.append(run)
+        self.scope.answers[run.id] = [self.scope.alive(run)]
+        return run
+
+    def run(self, *, dry: bool = False) -> CycleReport:
+        planned = self.cycle.plan()
+        return self.cycle.report(planned, None if dry else self.cycle.settle(planned))
+
+    def verdict(self, report: CycleReport, run: FlowRun) -> Verdict:
+        return next(finding.verdict for finding in report.plan.findings if finding.run.id == run.id)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.outlook.close()
+
+
+def test_a_removed_resource_that_was_sighted_is_settled(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    assert not bench.run().plan.zombies
+    del bench.scope.answers[runs[0].id]
+    report = bench.run()
+    assert [finding.run.id for finding in bench.api.written] == [runs[0].id]
+    assert bench.api.written[0].message.startswith("fake test-run at engine-1 was removed; last seen running ")
+    assert "1 accepted" in sentence(report)
+    assert exit_code(report, tells_zombies=False) == 0
+
+
+def test_the_same_in_a_dry_run_writes_nothing_and_keeps_sightings(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run(dry=True)
+    del bench.scope.answers[runs[0].id]
+    report = bench.run(dry=True)
+    assert len(report.plan.zombies) == 1
+    assert not bench.api.written
+    assert (exit_code(report, tells_zombies=True), exit_code(report, tells_zombies=False)) == (3, 0)
+    assert any("would be set to Crashed" in line for line in lines(report))
+
+
+def test_never_sighted_is_never_settled(bench: Bench) -> None:
+    run = bench.alive()
+    del bench.scope.answers[run.id]
+    assert bench.verdict(bench.run(), run) is Verdict.UNMANAGED
+    assert not bench.api.written
+
+
+def test_healthy_runs_cost_no_calls(bench: Bench) -> None:
+    for _ in range(500):
+        bench.alive()
+    bench.run()
+    assert bench.api.calls == 1
+    assert bench.waited == []
+
+
+def test_only_suspects_are_looked_at_again_and_only_absence_waits(bench: Bench) -> None:
+    bench.cycle.policy = Policy()
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    ended = datetime.now(UTC) - timedelta(minutes=1)
+    bench.scope.answers[runs[0].id] = [bench.scope.exited(runs[0], 137, ended)]
+    bench.scope.asked.clear()
+    bench.run()
+    assert bench.waited == []
+    assert bench.scope.asked == [[run.id for run in runs], [runs[0].id]]
+    del bench.scope.answers[runs[1].id]
+    bench.api.runs.remove(runs[0])
+    bench.run()
+    assert bench.waited == [10.0]
+
+
+def test_alive_at_the_second_look_is_healthy(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    del bench.scope.answers[runs[0].id]
+    looks = iter([None, lambda: bench.scope.answers.update({runs[0].id: [bench.scope.alive(runs[0])]})])
+    bench.scope.on_observe = lambda: (look := next(looks, None)) and look()
+    assert bench.verdict(bench.run(), runs[0]) is Verdict.HEALTHY
+    assert not bench.api.written
+
+
+def test_alive_in_a_scope_that_is_not_mapped_is_found_at_the_second_look() -> None:
+    here, there = FakeScope("here"), FakeScope("there", place="engine-2")
+    bench = Bench(here, there, mapping=RunMapping(work_pools=frozenset({"pool"}), exclusive=True))
+    bench.outlook = Outlook(
+        [
+            BoundScope(here, "fake", replace(EVERY, exclusive=True)),
+            BoundScope(there, "fake", RunMapping(tags=frozenset({"none"}))),
+        ],
+        bench.memory,
+        deadline=1.0,
+    )
+    bench.cycle.outlook = bench.outlook
+    run = flow_run("pid")
+    bench.api.runs.append(run)
+    there.answers[run.id] = [there.alive(run)]
+    assert bench.verdict(bench.run(), run) is Verdict.HEALTHY
+
+
+def test_strangers_of_in_flight_runs_are_sightings() -> None:
+    bench = Bench(mapping=RunMapping(work_pools=frozenset({"another"})))
+    runs = [flow_run("pid") for _ in range(4)]
+    bench.api.runs += runs
+    bench.scope.strangers = [bench.scope.resource(run) for run in runs]
+    assert {f.verdict for f in bench.run().plan.findings} == {Verdict.HEALTHY}
+    bench.scope.strangers.pop(0)
+    bench.scope.answers |= {run.id: [bench.scope.alive(run)] for run in runs[1:]}
+    bench.run()
+    assert [f.run.id for f in bench.api.written] == [runs[0].id]
+
+
+class TestWhatGoesWrong:
+    def vanish(self, bench: Bench) -> FlowRun:
+        runs = [bench.alive() for _ in range(4)]
+        bench.run()
+        del bench.scope.answers[runs[0].id]
+        return runs[0]
+
+    def refused(self, bench: Bench, run: FlowRun, *words: str) -> CycleReport:
+        report = bench.run()
+        assert not bench.api.written
+        assert exit_code(report, tells_zombies=False) == 1
+        assert all(any(word in problem for problem in report.problems) for word in words), report.problems
+        return report
+
+    def test_api_down(self, bench: Bench) -> None:
+        run = self.vanish(bench)
+        bench.api.error = OrchestratorError("http://fake/api answered 503")
+        self.refused(bench, run, "503")
+
+    @pytest.mark.parametrize("error", [AdapterError("refused"), Misconfigured("denied"), RuntimeError("bug")])
+    def test_scope_down(self, bench: Bench, error: Exception) -> None:
+        run = self.vanish(bench)
+        bench.scope.error = error
+        report = self.refused(bench, run, str(error))
+        assert bench.verdict(report, run) is Verdict.UNKNOWN
+
+    def test_a_part_missing(self, bench: Bench) -> None:
+        run = self.vanish(bench)
+        bench.scope.incomplete = "page 2 is missing"
+        assert bench.verdict(self.refused(bench, run, "page 2"), run) is Verdict.UNKNOWN
+
+    def test_another_place_at_the_same_address(self, bench: Bench) -> None:
+        run = self.vanish(bench)
+        bench.scope.place = "engine-2"
+        report = self.refused(bench, run, "engine-1", "engine-2")
+        assert bench.verdict(report, run) is Verdict.UNMANAGED
+        self.refused(bench, run, "another place")
+
+    def test_the_place_is_swapped_while_it_is_looked_at(self, bench: Bench) -> None:
+        run = self.vanish(bench)
+        bench.scope.on_observe = lambda: setattr(bench.scope, "place", "engine-2")
+        assert bench.verdict(self.refused(bench, run, "changed while"), run) is Verdict.UNKNOWN
+
+    def test_pinned_to_another_place(self) -> None:
+        bench = Bench(mapping=replace(EVERY, exclusive=True), pin="engine-9")
+        run = bench.alive()
+        del bench.scope.answers[run.id]
+        assert bench.verdict(self.refused(bench, run, "engine-1", "engine-9"), run) is Verdict.UNKNOWN
+
+    def test_a_scope_that_hangs_does_not_stop_the_others_and_gets_no_second_call(self) -> None:
+        hung, well = FakeScope("hung", hangs=Event()), FakeScope("well")
+        bench = Bench(hung, well)
+        bench.outlook._deadline = 0.2
+        run = flow_run("pid")
+        bench.api.runs.append(run)
+        well.answers[run.id] = [well.alive(run)]
+        assert bench.verdict(bench.run(), run) is Verdict.HEALTHY
+        report = bench.run()
+        assert any("still has not answered" in problem for problem in report.problems)
+        assert hung.asked == []
+        assert hung.hangs is not None
+        hung.hangs.set()
+        hung.hangs = None
+        bench.outlook._askers[0]._call.done.wait(5)  # type: ignore[union-attr]
+        hung.answers[run.id] = [hung.alive(run)]
+        assert not bench.run().problems
+
+    def test_everything_vanishes_at_once(self, bench: Bench) -> None:
+        for _ in range(3):
+            bench.alive()
+        bench.run()
+        bench.scope.answers.clear()
+        report = bench.run()
+        assert {f.guard for f in report.plan.findings} == {Guard.BREAKER}
+        assert exit_code(report, tells_zombies=True) == 4
+
+    def test_a_short_list_forgets_nothing(self, bench: Bench) -> None:
+        run = self.vanish(bench)
+        bench.api.problems = ("3 runs are missing",)
+        report = bench.run()
+        assert exit_code(report, tells_zombies=False) == 1
+        assert [f.run.id for f in bench.api.written] == [run.id]
+
+
+def test_sightings_outlive_the_process(tmp_path: Path) -> None:
+    first = Bench(path=tmp_path / "state" / "memory.sqlite3")
+    runs = [first.alive() for _ in range(4)]
+    first.run(dry=True)
+    first.outlook.close()
+    second = Bench(path=tmp_path / "state" / "memory.sqlite3")
+    second.api.runs = runs
+    second.scope.answers = {run.id: [second.scope.alive(run)] for run in runs[1:]}
+    second.run()
+    assert [f.run.id for f in second.api.written] == [runs[0].id]
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_json_counts_all_six_verdicts_and_lists_every_run(bench: Bench) -> None:
+    bench.alive()
+    document = as_json(bench.run(dry=True))
+    assert document["counts"] == {
+        "in_flight": 1, "HEALTHY": 1, "UNMANAGED": 0, "UNKNOWN": 0, "WAITING": 0, "HELD": 0, "ZOMBIE": 0
+    }
+    assert len(document["runs"]) == 1  # type: ignore[arg-type]
+    assert document["dry_run"] is True
+    assert str(document["taken_at"]).endswith("Z")
+
+
+def test_names_cannot_steer_the_terminal(bench: Bench) -> None:
+    run = bench.alive(name="evil\x1b[2J\n\x07name", work_pool="other")
+    del bench.scope.answers[run.id]
+    text = list(lines(bench.run()))
+    assert not any(set("\x1b\x07\n") & set(line) for line in text)

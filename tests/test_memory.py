@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from reconciler.memory import Memory
+
+from .spec import NOW, ago, run, sighting
+
+
+def test_recalls_only_what_was_seen_under_the_present_identity(tmp_path: Path) -> None:
+    memory, of = Memory(tmp_path / "m"), run()
+    memory.note([sighting(of), replace(sighting(of), identity="old")])
+    assert memory.sightings({"a": "id-a"})[of.id] == [sighting(of)]
+    assert memory.sighted_runs("a") == {of.id}
+    assert memory.sighted_runs("b") == set()
+
+
+def test_keeps_first_seen_and_the_first_end() -> None:
+    memory, of = Memory(), run()
+    seen = sighting(of)
+    later = replace(seen, first_seen=NOW, last_seen=NOW, live_seen=None, ended_seen=NOW, reason="exited")
+    memory.note([seen])
+    memory.note([later])
+    memory.note([replace(later, ended_seen=NOW + timedelta(seconds=5))])
+    (kept,) = memory.sightings({"a": "id-a"})[of.id]
+    assert (kept.first_seen, kept.last_seen, kept.live_seen, kept.ended_seen) == (
+        seen.first_seen,
+        NOW,
+        seen.live_seen,
+        NOW,
+    )
+    memory.note([replace(seen, last_seen=NOW, live_seen=NOW)])
+    assert memory.sightings({"a": "id-a"})[of.id][0].ended_seen is None, "it lives again"
+
+
+def test_learns_identities() -> None:
+    memory = Memory()
+    assert memory.learn("a", "one", ago(100)).changed_at is None
+    assert memory.learn("a", "one", ago(90)).changed_at is None
+    changed = memory.learn("a", "two", ago(50))
+    assert (changed.former, changed.changed_at) == ("one", ago(50))
+    assert memory.learn("a", "two", NOW) == changed
+
+
+def test_breakers_keep_their_first_time() -> None:
+    memory = Memory()
+    memory.note_breakers(["a", "b"], ago(60))
+    memory.note_breakers(["a"], NOW)
+    assert memory.breakers() == {"a": ago(60)}
+
+
+def test_forgets_old_sightings_of_runs_that_are_over() -> None:
+    memory, over, held = Memory(), run(), run()
+    old = [replace(sighting(of), last_seen=NOW - timedelta(days=8)) for of in (over, held)]
+    memory.note(old)
+    memory.forget({held.id}, NOW)
+    assert memory.sighted_runs("a") == {held.id}
+
+
+def test_a_broken_file_is_a_warning_not_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(b"this is no database at all, not even close" * 100)
+    memory = Memory(path)
+    assert "going on without" in memory.problems[0]
+    memory.note([sighting(of := run())])
+    assert memory.sighted_runs("a") == {of.id}, "it remembers for as long as it runs"
+
+
+def test_an_unwritable_place_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    memory = Memory(tmp_path / "file" / "m")
+    assert str(tmp_path) in memory.problems[0]
+
+
+def test_two_processes_share_the_file(tmp_path: Path) -> None:
+    first, second = Memory(tmp_path / "m"), Memory(tmp_path / "m")
+    one, other = run(), run()
+    first.note([sighting(one)])
+    second.note([sighting(other)])
+    assert first.sighted_runs("a") == second.sighted_runs("a") == {one.id, other.id}
+    assert sqlite3.connect(tmp_path / "m").execute("select count(*) from sightings").fetchone() == (2,)
