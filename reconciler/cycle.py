@@ -81,6 +81,7 @@ class Cycle:
             problems=(*planned.problems, *self._problems(snapshot, outcomes or {})),
             warnings=self.outlook.warnings(),
             dry_run=outcomes is None,
+            was_listed=snapshot is not None,
         )
 
     def _look(self, runs: Sequence[FlowRun]) -> Snapshot:

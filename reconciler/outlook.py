@@ -62,8 +62,7 @@ class Outlook:
         return tuple(dict.fromkeys(self._memory.problems))
 
     def close(self) -> None:
-        for asker in self._askers:
-            asker.bound.scope.close()
+        """Close the memory; the scopes are their maker's to close."""
         self._memory.close()
 
     def _asked(self, bound: BoundScope, runs: Sequence[FlowRun], everywhere: bool) -> list[FlowRun]:  # noqa: FBT001

@@ -132,6 +132,7 @@ class CycleReport:
     problems: tuple[str, ...]  # what could not be read or written: the pass is incomplete
     warnings: tuple[str, ...]
     dry_run: bool
+    was_listed: bool  # False: not even the flow runs could be read
 
 
 def transition_id(run_id: RunId, state_id: UUID) -> UUID:

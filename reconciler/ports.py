@@ -78,10 +78,21 @@ class ScopeFactory(Protocol):
 class Orchestrator(Protocol):
     """The Prefect API as the core needs it. Every method raises OrchestratorError."""
 
-    url: str
-    calls: int
-    clock: ClockOffset
-    server_version: str | None
+    @property
+    def url(self) -> str:
+        """The API's address, without credentials."""
+
+    @property
+    def calls(self) -> int:
+        """How many requests were sent so far."""
+
+    @property
+    def clock(self) -> ClockOffset:
+        """The server's clock, as far as its answers told."""
+
+    @property
+    def server_version(self) -> str | None:
+        """None if it was not asked yet, or does not say."""
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing."""

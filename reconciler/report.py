@@ -32,6 +32,8 @@ def exit_code(report: CycleReport, *, tells_zombies: bool) -> int:
 
 def sentence(report: CycleReport) -> str:
     """Say what the pass found and did, in one sentence."""
+    if not report.was_listed:
+        return f"Nothing was judged: the flow runs could not be listed ({_cost(report)})."
     counts = _verdicts(report)
     runs = sum(counts.values())
     found = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in Verdict if counts[verdict])
@@ -44,7 +46,7 @@ def sentence(report: CycleReport) -> str:
     else:
         did = "nothing to write"
     trouble = f"; incomplete, {_many(len(report.problems), 'problem')}" if report.problems else ""
-    return f"{listed}; {did}{trouble} ({report.duration.total_seconds():.1f} s, {_many(report.api_calls, 'API call')})."
+    return f"{listed}; {did}{trouble} ({_cost(report)})."
 
 
 def lines(report: CycleReport) -> Iterator[str]:
@@ -151,6 +153,10 @@ def _settlement(report: CycleReport, finding: Finding) -> Iterator[str]:
 
 def _verdicts(report: CycleReport) -> Mapping[Verdict, int]:
     return Counter(finding.verdict for finding in report.plan.findings)
+
+
+def _cost(report: CycleReport) -> str:
+    return f"{report.duration.total_seconds():.1f} s, {_many(report.api_calls, 'API call')}"
 
 
 def _rule(finding: Finding) -> str:

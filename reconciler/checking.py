@@ -1,0 +1,92 @@
+"""`reconcile check`: configuration with the origin of each value, the API, every scope's identity and permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from reconciler.composing import Parts
+from reconciler.looking import Answer, Asker, look
+from reconciler.ports import BoundScope, OrchestratorError, Problem
+from reconciler.settings import setting_paths, worst_case_detection
+from reconciler.words import span
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Lines for the operator, and whether all is well."""
+
+    lines: tuple[str, ...]
+    ok: bool
+
+
+def check(parts: Parts) -> Checked:
+    """Look at everything that a pass needs; read-only."""
+    api_lines, api_ok = _api(parts)
+    answers = look([Asker(bound) for bound in parts.bounds], {}, parts.deadline)
+    scopes = [_scope(bound, answers[bound.scope.name]) for bound in parts.bounds]
+    lines = [*_configuration(parts), "", *api_lines, ""]
+    for scope_lines, _ in scopes:
+        lines += scope_lines
+    lines += [f"note: {note}" for note in parts.notes]
+    if not scopes:
+        lines.append("no scope: nothing can be judged; add [[scopes]] to the configuration")
+    return Checked((*lines, "", *_times(parts)), api_ok and all(ok for _, ok in scopes))
+
+
+def _configuration(parts: Parts) -> Iterator[str]:
+    loaded = parts.loaded
+    yield f"configuration: {loaded.file or 'none, so it only observes what it finds on this machine'}"
+    for path in setting_paths():
+        value: object = loaded.settings
+        for part in path.split("."):
+            value = getattr(value, part)
+        yield f"  {path} = {_shown(value)}  ({loaded.origins.get(path, 'default')})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: ***" for key in value) + "}"
+    if isinstance(value, frozenset):
+        return "[" + ", ".join(sorted(map(str, value))) + "]"
+    return "unset" if value is None else str(value)
+
+
+def _api(parts: Parts) -> tuple[list[str], bool]:
+    where = f"Prefect API: {parts.api.url}"
+    try:
+        parts.api.ping()
+    except OrchestratorError as error:
+        return [where, f"  problem: {error}"], False
+    return [where, f"  reachable, server version {parts.api.server_version or 'unknown'}"], True
+
+
+def _scope(bound: BoundScope, answer: Answer) -> tuple[list[str], bool]:
+    found: list[Problem] = [] if answer.error is None else [Problem(answer.error, "")]
+    found += [problem for problem in bound.scope.check() if problem.text != answer.error]
+    lines = [f"scope '{bound.scope.name}' ({bound.adapter})", f"  mapped to: {_mapping(bound)}"]
+    if answer.identity:
+        pinned = " (pinned)" if bound.identity_pin else f'; pin it with  identity = "{answer.identity}"'
+        lines.append(f"  identity: {answer.identity}{pinned}")
+    if answer.seen is not None:
+        lines.append(f"  sees {len(answer.seen.strangers)} live resource(s) of flow runs")
+    lines += [f"  problem: {problem.text}" + (f" ({problem.remedy})" if problem.remedy else "") for problem in found]
+    return lines, not found
+
+
+def _mapping(bound: BoundScope) -> str:
+    mapping = bound.mapping
+    kinds = ("work_pools", "work_queues", "workers", "tags")
+    named = [f"{kind} {', '.join(sorted(getattr(mapping, kind)))}" for kind in kinds if getattr(mapping, kind)]
+    every = f"every run of worker type {', '.join(sorted(mapping.worker_types))}"
+    return (" and ".join(named) or every) + (", exclusive" if mapping.exclusive else "")
+
+
+def _times(parts: Parts) -> Iterator[str]:
+    yield "how old a death must be for one pass to settle it, at most:"
+    for what, time in worst_case_detection(parts.loaded.settings).items():
+        yield f"  {what}: {span(time)}"

@@ -1,0 +1,191 @@
+"""The commands: parse, compose, print. The only place that prints; exit codes are a contract (see README)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+from reconciler import __version__, logs
+from reconciler.checking import check as check_parts
+from reconciler.composing import Parts, compose
+from reconciler.cycle import Cycle
+from reconciler.plan import CycleReport
+from reconciler.registry import suggested_config
+from reconciler.report import (
+    EXIT_BUG,
+    EXIT_CONFIG,
+    EXIT_INCOMPLETE,
+    EXIT_OK,
+    as_json,
+    exit_code,
+    lines,
+    table,
+)
+from reconciler.settings import ConfigError, load
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find Prefect flow runs whose infrastructure has vanished, and set them to Crashed with the reason.",
+    epilog="Exit codes: 0 complete, 1 incomplete, 2 usage, 3 zombies found (with --exit-code), 4 breaker open, 70 bug, "
+    "78 configuration.",
+)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")]
+LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error; to stderr.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Options that are taken before and after a subcommand."""
+
+    config: Path | None
+    log_level: str | None
+
+    def over(self, config: Path | None, log_level: str | None) -> Common:
+        return Common(config or self.config, log_level or self.log_level)
+
+
+def main() -> None:
+    app(prog_name="reconcile")
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        print(f"prefect-reconciler {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def reconcile(  # noqa: PLR0913 - the options of a command
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing to Prefect; say what would be.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    tells_zombies: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if zombies were found.")] = False,
+    pool: Annotated[list[str] | None, typer.Option(help="Write only runs of this work pool (again for more).")] = None,
+    run: Annotated[list[UUID] | None, typer.Option(help="Write only this flow run (again for more).")] = None,
+    config: ConfigOption = None,
+    log_level: LevelOption = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Make one pass: list, look, judge, confirm, and settle what is a zombie."""
+    del version
+    common = Common(config, log_level)
+    if context.invoked_subcommand is not None:
+        context.obj = common
+        return
+    with _speaking(), _parts(common) as parts:
+        with _cycle(parts, pool or [], run or []) as cycle, _patience("looking at flow runs"):
+            planned = cycle.plan()
+            report = cycle.report(planned, None if dry_run else cycle.settle(planned))
+        _show(report, as_document=json_)
+        if parts.is_discovered and report.was_listed and not json_:
+            _suggest(parts, report)
+        raise typer.Exit(exit_code(report, tells_zombies=tells_zombies))
+
+
+@app.command()
+def check(context: typer.Context, config: ConfigOption = None, log_level: LevelOption = None) -> None:
+    """Show the configuration, and whether the API and every scope can be reached. Read-only."""
+    with _speaking(), _parts(context.obj.over(config, log_level)) as parts:
+        with _patience("checking"):
+            checked = check_parts(parts)
+        print("\n".join(checked.lines))
+        raise typer.Exit(EXIT_OK if checked.ok else EXIT_INCOMPLETE)
+
+
+@contextmanager
+def _parts(common: Common) -> Iterator[Parts]:
+    redactor = logs.Redactor()
+    try:
+        logs.configure(common.log_level or "warning", redactor)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log-level") from error
+    loaded = load(common.config, os.environ)
+    for secret in loaded.settings.api.secrets():
+        redactor.redact(secret)
+    with closing(compose(loaded)) as parts:
+        yield parts
+
+
+@contextmanager
+def _cycle(parts: Parts, pools: list[str], runs: list[UUID]) -> Iterator[Cycle]:
+    cycle = parts.cycle(pools, runs, wait=time.sleep)
+    with closing(cycle.outlook):
+        yield cycle
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Turn what goes wrong into one clear text and the contract's exit code; a traceback only for a bug of ours."""
+    try:
+        yield
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(EXIT_CONFIG) from error
+    except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):
+        raise
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        print(f"\nThis is a bug of prefect-reconciler {__version__}: please report it.", file=sys.stderr)
+        raise typer.Exit(EXIT_BUG) from error
+
+
+@contextmanager
+def _patience(what: str) -> Iterator[None]:
+    """Show progress only when a terminal has waited for more than a second."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    status = console.status(f"{what} ...")
+    timer = Timer(1.0, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
+
+
+def _show(report: CycleReport, *, as_document: bool) -> None:
+    console = Console()
+    if as_document:
+        print(json.dumps(as_json(report), indent=2))
+    elif console.is_terminal:
+        console.print(table(report))
+    else:
+        print("\n".join(lines(report)))
+
+
+def _suggest(parts: Parts, report: CycleReport) -> None:
+    """Without a configuration it only observes: print the one that would make it act."""
+    print(
+        "\nNo configuration file: nothing is written. Put this into /etc/prefect-reconciler/reconciler.toml to act:\n"
+    )
+    identities = {scope.name: scope.identity for scope in report.scopes if scope.identity}
+    print(suggested_config(parts.bounds, identities) if parts.bounds else "# nothing was found on this machine")
+    for note in parts.notes:
+        print(f"# {note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Builds the objects of a pass from the settings: the only place that knows every concrete class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from reconciler import registry
+from reconciler.cycle import Cycle
+from reconciler.memory import Memory
+from reconciler.model import RunId
+from reconciler.outlook import Outlook
+from reconciler.ports import BoundScope, Misconfigured, OrchestratorError
+from reconciler.prefect_api import Connection, PrefectApi
+from reconciler.settings import ApiSettings, ConfigError, Loaded
+
+MEMORY_FILE = "memory.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a command works with. `close` it."""
+
+    loaded: Loaded
+    api: PrefectApi
+    bounds: tuple[BoundScope, ...]
+    notes: tuple[str, ...]  # why an adapter was skipped by discovery
+
+    @property
+    def is_discovered(self) -> bool:
+        """No configuration file: the scopes are what was found on this machine, and nothing is written."""
+        return self.loaded.file is None
+
+    def cycle(self, pools: Collection[str], runs: Collection[RunId], wait: Callable[[float], object]) -> Cycle:
+        settings = self.loaded.settings
+        outlook = Outlook(self.bounds, Memory(settings.state_dir / MEMORY_FILE), self.deadline)
+        return Cycle(self.api, outlook, settings.to_policy(pools, runs), wait)
+
+    @property
+    def deadline(self) -> float:
+        return self.loaded.settings.policy.scope_deadline.total_seconds()
+
+    def close(self) -> None:
+        for bound in self.bounds:
+            bound.scope.close()
+        self.api.close()
+
+
+def compose(loaded: Loaded) -> Parts:
+    """Build the parts. Raises ConfigError with everything that cannot be built."""
+    problems: list[str] = []
+    bounds: tuple[BoundScope, ...] = ()
+    notes: tuple[str, ...] = ()
+    try:
+        if loaded.file is None:
+            found = registry.discover()
+            bounds, notes = found.scopes, found.notes
+        else:
+            bounds = tuple(registry.bind(loaded.settings.scopes))
+    except Misconfigured as error:
+        problems += str(error).splitlines()
+    try:
+        api = PrefectApi(_connection(loaded.settings.api))
+    except OrchestratorError as error:
+        raise ConfigError([*problems, str(error)], loaded.file) from error
+    if problems:
+        api.close()
+        raise ConfigError(problems, loaded.file)
+    return Parts(loaded, api, bounds, notes)
+
+
+def _connection(api: ApiSettings) -> Connection:
+    return Connection(
+        url=api.url,
+        api_key=api.key.get_secret_value() if api.key else None,
+        auth_string=api.auth_string.get_secret_value() if api.auth_string else None,
+        headers=api.plain_headers(),
+        tls_verify=api.tls_verify,
+        ca_file=str(api.ca_file) if api.ca_file else None,
+        timeout=api.timeout.total_seconds(),
+        retry_for=api.retry_for.total_seconds(),
+    )

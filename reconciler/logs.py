@@ -1,0 +1,137 @@
+"""The log: structlog, for people on a terminal and as JSON elsewhere; libraries' records go the same way.
+
+No secret is in it, and no traceback shows local variables. All of it goes to stderr: stdout carries only results.
+"""
+
+from __future__ import annotations
+
+import base64
+import json as json_module
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import TextIO, cast
+from urllib.parse import quote
+
+import stamina.instrumentation
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+_OURS = ("reconciler", "reconciler_adapters")
+_HIDDEN = "***"
+_SECRET_KEY = re.compile(
+    r"(key|token|authorization|password|passwd|secret|auth_string|cookie|credential)s?$", re.IGNORECASE
+)
+_AUTHORIZATION = re.compile(r"\b((?i:bearer|basic))\s+(?=\S*[A-Z0-9=])[\w.~+/=-]{6,}")
+_USER_IN_URL = re.compile(r"://[^/@\s]+@")
+_SHORTEST = 6  # hiding a shorter string would blank half the log
+
+
+class Redactor:
+    """Replaces secrets by "***": the values of keys that name one, and every registered string wherever it stands."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+
+    def redact(self, secret: str) -> None:
+        """Hide this string from now on, also as base64 (Basic authentication), quoted for a URL or escaped in JSON."""
+        if len(secret) < _SHORTEST:
+            return
+        encoded = base64.b64encode(secret.encode()).decode()
+        forms = {secret, encoded, quote(secret, safe=""), json_module.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        # the longest first: a secret may be part of another
+        self._secrets = sorted({*self._secrets, *forms}, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Hide what is secret in a text."""
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return _USER_IN_URL.sub(f"://{_HIDDEN}@", _AUTHORIZATION.sub(rf"\1 {_HIDDEN}", text))
+
+    def values(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Hide secrets in an event, in tables within it too. A structlog processor."""
+        del logger, method
+        return {key: self._value(key, value) for key, value in event.items()}
+
+    def line(self, logger: WrappedLogger, method: str, line: EventDict | str) -> str:
+        """Hide secrets in a finished line, tracebacks included. A structlog processor, after the renderer."""
+        del logger, method
+        return self.text(cast("str", line))
+
+    def _value(self, key: object, value: object) -> object:
+        if isinstance(key, str) and key != "event" and value is not None and _SECRET_KEY.search(key):
+            return _HIDDEN
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {inner: self._value(inner, item) for inner, item in value.items()}
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return [self._value(None, item) for item in value]
+        return value
+
+
+def configure(level: str, redactor: Redactor, stream: TextIO | None = None, *, json: bool | None = None) -> None:
+    """Set up logging for the process. `json` None: JSON unless the stream (default: stderr) is a terminal.
+
+    `level` is for our own records; libraries speak from WARNING up. May be called again.
+    """
+    if level.lower() not in LEVELS:
+        raise ValueError(f"there is no log level '{level}'; known are {', '.join(LEVELS)}")
+    stream = stream or sys.stderr
+    as_json = not stream.isatty() if json is None else json
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            redactor.values,
+            *_renderers(as_json=as_json, colors=stream.isatty()),
+            cast("Processor", redactor.line),
+        ],
+    )
+    _install(formatter, stream, getattr(logging, level.upper()))
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
+
+
+def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:
+    if as_json:  # a traceback as plain text: the structured one carries local variables
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for other in list(root.handlers):
+        if isinstance(other.formatter, structlog.stdlib.ProcessorFormatter):  # of an earlier call
+            root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(max(level, logging.WARNING))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    """Log a retry without its arguments: stamina's own hook writes them out, headers and keys included."""
+    structlog.get_logger("reconciler.retries").warning(
+        "retrying",
+        call=details.name,
+        attempt=details.retry_num,
+        wait_seconds=round(details.wait_for, 2),
+        error=type(details.caused_by).__name__,
+    )
