@@ -153,7 +153,7 @@ class Observation:
 
     condition: Condition
     reason: str  # continues the resource's title: "is running", "exited with code 137 (SIGKILL)", "was removed"
-    resource: Resource | None = None  # None: GONE without a pid, or UNKNOWN
+    resource: Resource | None = None  # None: GONE without a pid. UNKNOWN has one only if something alive carries the id
     exit_code: int | None = None  # None is "not known", never 0
     ended_at: datetime | None = None
 

@@ -327,7 +327,7 @@ class TestLookUps:
     ) -> None:
         answer = engine.answer
         monkeypatch.setattr(engine, "answer", lambda path, query: (404, body) if GHOST in path else answer(path, query))
-        with pytest.raises(AdapterError, match="engine-a"):
+        with pytest.raises(AdapterError, match="Docker engine at"):
             scope.observe([flow_run(f"{BASE}:{GHOST}")], soon())
 
     def test_another_container_than_asked_for_is_no_answer(
@@ -411,7 +411,7 @@ class TestFaults:
         with pytest.raises(AdapterError) as caught:
             scope.observe([run], soon(0.5))
         assert type(caught.value) is kind
-        assert str(caught.value).startswith(f"scope 'engine-a': Docker engine at {engine.base_url}: ")
+        assert str(caught.value).startswith(f"Docker engine at {engine.base_url}: ")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(

@@ -1,0 +1,156 @@
+"""`PrefectApi`: the parts of this package put together as the core's `Orchestrator`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import structlog
+
+from reconciler.model import ClockOffset, Heartbeat, RunId, StateRecord, StateType
+from reconciler.plan import Finding, Listing, Outcome
+from reconciler.ports import OrchestratorError
+from reconciler.prefect_api.after_work import read_history
+from reconciler.prefect_api.connection import Connection
+from reconciler.prefect_api.listing import Harvest, Lister
+from reconciler.prefect_api.payloads import EventCount, WorkPool, flow_run, heartbeat_resource, lacks_worker_type
+from reconciler.prefect_api.queries import AWAITING_RETRY, WITH_INFRASTRUCTURE
+from reconciler.prefect_api.reading import TooManyPoisoned
+from reconciler.prefect_api.refusals import TryAgain
+from reconciler.prefect_api.settling import settle
+from reconciler.prefect_api.transport import Transport
+
+_HEARTBEATS_SINCE = timedelta(hours=1)
+_HEARTBEATS_AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
+_MOST_RESOURCES = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class PrefectApi:
+    """One Prefect server or workspace. Not for use by two threads at once."""
+
+    def __init__(
+        self,
+        settings: Connection,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Raises OrchestratorError for settings that cannot work; asks nothing yet. `transport` is for tests."""
+        self._transport = Transport(settings, clock=clock, monotonic=monotonic, transport=transport)
+        self._lister = Lister(self._transport)
+        self._has_events = True
+        self._has_version = True
+        self.url = settings.address
+        self.server_version: str | None = None
+
+    @property
+    def calls(self) -> int:
+        """HTTP requests sent so far, each attempt of a retried one included."""
+        return self._transport.calls
+
+    @property
+    def clock(self) -> ClockOffset:
+        return self._transport.server_clock.offset
+
+    def in_flight(self) -> Listing:
+        """Every in-flight flow run, or a listing whose problems say what is missing.
+
+        A run without a state is skipped with a problem. When the server fails halfway, what was read is returned, with
+        a problem; when nothing was read, or more than 20 rows are poisoned, OrchestratorError is raised.
+        """
+        found = Harvest()
+        problems: list[str] = []
+        self._lister.begin_pass()
+        for query in (WITH_INFRASTRUCTURE, AWAITING_RETRY):
+            try:
+                problems += self._lister.read(query, found)
+            except TooManyPoisoned:
+                raise
+            except OrchestratorError as error:
+                if not found.rows:
+                    raise
+                problems.append(f"the list of {query.title} broke off: {error}")
+                break
+        pool_types = self._pool_types(found, problems)
+        self._learn_version()
+        runs = (flow_run(row, pool_types) for row in found.rows.values())
+        return Listing(
+            runs=tuple(run for run in runs if run.state_type is not StateType.SCHEDULED or run.awaits_retry_in_process),
+            problems=(*problems, *found.unread.values()),
+        )
+
+    def history(self, run_id: RunId) -> Sequence[StateRecord]:
+        """The run's states, oldest first. Raises OrchestratorError."""
+        return read_history(self._transport, run_id)
+
+    def heartbeats(self, run_ids: Collection[RunId]) -> Mapping[RunId, Heartbeat] | None:
+        """Heartbeat events of these runs within the last hour; None if the server has no such route (2.20: 404).
+
+        One call for all runs. Filtering by resource works together with counting (3.8.8). Raises OrchestratorError.
+        """
+        if not self._has_events:
+            return None
+        if not run_ids:
+            return {}
+        now = self._transport.now() + self.clock.offset
+        events: dict[str, object] = {
+            "event": {"prefix": ["prefect.flow-run.heartbeat"]},
+            "occurred": {"since": now - _HEARTBEATS_SINCE, "until": now + _HEARTBEATS_AHEAD},
+        }
+        if len(run_ids) <= _MOST_RESOURCES:
+            events["resource"] = {"id": [heartbeat_resource(run_id) for run_id in run_ids]}
+        answer = self._transport.ask("POST", "/events/count-by/resource", {"filter": events}, accept={404, 405})
+        if answer.status != httpx.codes.OK:
+            self._has_events = False
+            _log.info("the Prefect server has no route for counting events, so heartbeats are not looked at")
+            return None
+        rows = self._transport.decode(answer, list[EventCount], "counts of heartbeat events")
+        beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)
+        return {run_id: beats[run_id] for run_id in run_ids if run_id in beats}
+
+    def settle(self, finding: Finding) -> Outcome:
+        """Re-read, compare, propose Crashed unforced, look back. Never raises OrchestratorError."""
+        return settle(self._transport, finding)
+
+    def ping(self) -> None:
+        """Address, credentials and rights to read, as a listing needs them. Raises OrchestratorError."""
+        self._lister.count(WITH_INFRASTRUCTURE)
+        self._learn_version()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _pool_types(self, found: Harvest, problems: list[str]) -> Mapping[str, str]:
+        names = {row.work_pool_name for row in found.rows.values() if row.work_pool_name and lacks_worker_type(row)}
+        try:
+            return read_pool_types(self._transport, sorted(names), self._lister.limit)
+        except OrchestratorError as error:
+            problems.append(f"the types of {len(names)} work pools could not be read: {error}")
+            return {}
+
+    def _learn_version(self) -> None:
+        if self.server_version is not None or not self._has_version:
+            return
+        try:
+            answer = self._transport.once("GET", "/admin/version")
+            self.server_version = self._transport.decode(answer, str, "a version")
+        except OrchestratorError:
+            self._has_version = False
+        except (TryAgain, httpx.HTTPError) as error:  # perhaps next time; not worth a wait
+            _log.debug("the version of the Prefect server could not be read", error=type(error).__name__)
+
+
+def read_pool_types(transport: Transport, names: Sequence[str], limit: int) -> dict[str, str]:
+    """The types of these work pools, by name; `limit` names per call."""
+    types: dict[str, str] = {}
+    for start in range(0, len(names), limit):
+        chunk = names[start : start + limit]
+        body = {"work_pools": {"name": {"any_": chunk}}, "limit": limit}
+        answer = transport.ask("POST", "/work_pools/filter", body)
+        types |= {pool.name: pool.type for pool in transport.decode(answer, list[WorkPool], "a list of work pools")}
+    return types

@@ -1,0 +1,179 @@
+"""What the Prefect API answers, as far as it is used, and its translation into the project's words.
+
+Every field that is not named here is skipped unread; parameters make rows of up to 512 KiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from reconciler.model import FlowRun, Heartbeat, RunId, StateRecord, StateType
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_HEARTBEAT_OF = "prefect.flow-run."
+
+
+class StateDetails(msgspec.Struct):
+    scheduled_time: Time | None = None
+    transition_id: str | None = None
+
+
+class State(msgspec.Struct):
+    id: UUID
+    type: StateType
+    timestamp: Time
+    name: str | None = None
+    state_details: StateDetails | None = None
+
+    @property
+    def title(self) -> str:
+        return self.name or self.type.capitalize()
+
+    @property
+    def transition(self) -> UUID | None:
+        """The id that whoever proposed the state gave to the transition; engines give one too."""
+        try:
+            return UUID(self.state_details.transition_id or "") if self.state_details else None
+        except ValueError:
+            return None
+
+    @property
+    def scheduled_time(self) -> datetime | None:
+        return self.state_details.scheduled_time if self.state_details else None
+
+    def record(self) -> StateRecord:
+        return StateRecord(
+            id=self.id,
+            type=self.type,
+            name=self.title,
+            timestamp=self.timestamp,
+            transition_id=self.transition,
+        )
+
+
+class Labels(msgspec.Struct):
+    """Any JSON type may stand in a label."""
+
+    worker: object = msgspec.field(default=None, name="prefect.worker.name")
+    worker_type: object = msgspec.field(default=None, name="prefect.worker.type")
+
+
+class Policy(msgspec.Struct):
+    retry_type: str | None = None
+
+
+class RunRow(msgspec.Struct):
+    """A flow run. A row without a state does not decode: nothing could be judged of it. 2.20 sends no `labels`."""
+
+    id: UUID
+    state: State
+    name: str = ""
+    created: Time | None = None
+    expected_start_time: str | None = None  # verbatim: it is the key of the next page
+    next_scheduled_start_time: Time | None = None
+    run_count: int = 0
+    infrastructure_pid: str | None = None
+    work_pool_name: str | None = None
+    work_queue_name: str | None = None
+    labels: Labels | None = None
+    deployment_id: UUID | None = None
+    parent_task_run_id: UUID | None = None
+    tags: list[str] = []
+    empirical_policy: Policy | None = None
+
+    @property
+    def retry_type(self) -> str | None:
+        return self.empirical_policy.retry_type if self.empirical_policy else None
+
+
+class RowEdge(msgspec.Struct):
+    """What is tried of a row that does not decode as a `RunRow`."""
+
+    id: UUID | None = None
+    expected_start_time: str | None = None
+
+
+class WorkPool(msgspec.Struct):
+    name: str
+    type: str
+
+
+class TransitionDetails(msgspec.Struct):
+    reason: str | None = None
+
+
+class Transition(msgspec.Struct):
+    """The answer to a proposed state. The HTTP code says nothing: 201 comes with REJECT too."""
+
+    status: str
+    state: State | None = None
+    details: TransitionDetails | None = None
+
+    @property
+    def reason(self) -> str:
+        return (self.details and self.details.reason) or "no reason given"
+
+
+class EventCount(msgspec.Struct):
+    value: str
+    count: int
+    start_time: Time
+    end_time: Time
+
+    def heartbeat(self) -> tuple[RunId, Heartbeat] | None:
+        """The run and its heartbeats; None if the events are of something else."""
+        try:
+            run_id = UUID(self.value.removeprefix(_HEARTBEAT_OF))
+        except ValueError:
+            return None
+        return run_id, Heartbeat(self.count, self.start_time, self.end_time)
+
+
+def heartbeat_resource(run_id: RunId) -> str:
+    return f"{_HEARTBEAT_OF}{run_id}"
+
+
+def flow_run(row: RunRow, pool_types: Mapping[str, str]) -> FlowRun:
+    """The row in the project's words; `pool_types` serves runs that carry no worker type themselves."""
+    labels = row.labels or Labels()
+    return FlowRun(
+        id=row.id,
+        name=row.name,
+        state_id=row.state.id,
+        state_type=row.state.type,
+        state_name=row.state.title,
+        state_since=row.state.timestamp,
+        created=row.created or _time(row.expected_start_time) or row.state.timestamp,
+        run_count=row.run_count,
+        pid=row.infrastructure_pid,
+        work_pool=row.work_pool_name,
+        work_queue=row.work_queue_name,
+        worker=_text(labels.worker),
+        worker_type=_text(labels.worker_type) or pool_types.get(row.work_pool_name or ""),
+        deployment_id=row.deployment_id,
+        parent_task_run_id=row.parent_task_run_id,
+        tags=frozenset(row.tags),
+        retry_type=row.retry_type,
+        scheduled_time=row.state.scheduled_time or row.next_scheduled_start_time,
+    )
+
+
+def lacks_worker_type(row: RunRow) -> bool:
+    return bool(row.work_pool_name) and not (row.labels and _text(row.labels.worker_type))
+
+
+def _text(label: object) -> str | None:
+    return label if isinstance(label, str) and label else None
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return msgspec.convert(text, Time) if text else None
+    except msgspec.ValidationError:
+        return None

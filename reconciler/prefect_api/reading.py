@@ -1,0 +1,124 @@
+"""Reads one page of flow runs, also one that holds a row which the server cannot serialise.
+
+Such a row (its labels hold null or nested values; 3.4.25, 3.8.8) makes every page that holds it answer 500. It is
+found by halving the page, and named with the help of the one route that lists ids alone.
+"""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from reconciler.ports import OrchestratorError
+from reconciler.prefect_api.pages import Page, Place, Unread
+from reconciler.prefect_api.payloads import RowEdge, RunRow
+from reconciler.prefect_api.transport import Answer, Transport
+
+_LARGEST = 200  # what a server allows unless its operator lowered it
+_MOST_POISONED = 20
+_LIMIT_ALLOWED = re.compile(r"less than or equal to (\d+)")
+_ANY_ERROR = range(300, 600)
+
+
+class TooManyPoisoned(OrchestratorError):
+    """So many rows cannot be read that the server itself is the better explanation."""
+
+
+class PageReader:
+    """Reads pages in the order of the list. Remembers the largest page that the server allows."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.limit = _LARGEST
+        self._transport = transport
+        self._row = msgspec.json.Decoder(RunRow)
+        self._poisoned: set[str] = set()
+        self._previous: UUID | None = None
+        self._poisoned_since = 0
+
+    def begin_pass(self) -> None:
+        """The bound on poisoned rows starts again."""
+        self._poisoned.clear()
+
+    def begin_list(self) -> None:
+        """No row precedes the next one."""
+        self._previous, self._poisoned_since = None, 0
+
+    def read(self, place: Place, limit: int | None = None) -> Page:
+        """The page of at most `limit` rows at `place`. Raises OrchestratorError, after 20 poisoned rows as well."""
+        answer, asked = self._ask(place, limit or self.limit)
+        if answer.status != httpx.codes.INTERNAL_SERVER_ERROR:
+            rows = self._transport.decode(answer, list[msgspec.Raw], "a list of flow runs")
+            return Page(tuple(self._decoded(raw) for raw in rows), asked)
+        if asked == 1:
+            return Page((self._poisoned_row(place),), asked)
+        first = self.read(place, asked // 2)
+        return first if first.is_last else first + self.read(place.following(first), asked - asked // 2)
+
+    def _ask(self, place: Place, limit: int) -> tuple[Answer, int]:
+        while True:
+            answer = self._transport.ask("POST", "/flow_runs/filter", place.request(limit), accept={422, 500})
+            if answer.status != httpx.codes.UNPROCESSABLE_ENTITY:
+                return answer, limit
+            allowed = _LIMIT_ALLOWED.search(answer.reason)
+            if allowed is None or not 0 < int(allowed[1]) < limit:
+                said = f": {answer.reason}" if answer.reason else ""
+                raise OrchestratorError(
+                    f"the Prefect API at {self._transport.settings.address} does not understand the filter for "
+                    f"{place.query.title} (422){said}"
+                )
+            self.limit = limit = int(allowed[1])
+
+    def _decoded(self, raw: msgspec.Raw) -> RunRow | Unread:
+        try:
+            row = self._row.decode(raw)
+        except msgspec.MsgspecError as error:
+            return self._unfit(raw, error)
+        self._previous, self._poisoned_since = row.id, 0
+        return row
+
+    def _unfit(self, raw: msgspec.Raw, error: msgspec.MsgspecError) -> Unread:
+        try:
+            edge = msgspec.json.decode(raw, type=RowEdge)
+        except msgspec.MsgspecError:
+            edge = RowEdge()
+        who = f"flow run {edge.id}" if edge.id else "a flow run without a readable id"
+        problem = f"{who} was skipped, since its data are not understood: {error}"
+        return Unread(str(edge.id or self._place_name()), problem, edge.id is not None, edge.expected_start_time)
+
+    def _poisoned_row(self, place: Place) -> Unread:
+        known = self._name(place)
+        key = str(known or self._place_name())
+        self._poisoned.add(key)
+        if len(self._poisoned) > _MOST_POISONED:
+            raise TooManyPoisoned(
+                f"the Prefect API at {self._transport.settings.address} fails with status 500 for more than "
+                f"{_MOST_POISONED} single flow runs: see the server's log"
+            )
+        return Unread(key, self._sentence(place, known), known is not None)
+
+    def _place_name(self) -> str:
+        self._poisoned_since += 1
+        return f"{self._previous} + {self._poisoned_since}"
+
+    def _name(self, place: Place) -> UUID | None:
+        """The id of the row at `place`, if the server tells, and fails for this very run too."""
+        answer = self._transport.ask("POST", "/ui/flow_runs/history", place.request(1), accept=_ANY_ERROR)
+        try:
+            row_id = msgspec.json.decode(answer.body, type=list[RowEdge])[0].id
+        except (msgspec.MsgspecError, IndexError):
+            return None
+        shown = self._transport.ask("GET", f"/flow_runs/{row_id}", accept=_ANY_ERROR)
+        return row_id if shown.status == httpx.codes.INTERNAL_SERVER_ERROR else None
+
+    def _sentence(self, place: Place, known: UUID | None) -> str:
+        since = f" with an expected start at or after {place.after}" if place.after else ""
+        where = f"right after flow run {self._previous}" if self._previous else "first of all"
+        who = f"flow run {known}" if known else f"a flow run{since}, listed {where},"
+        return (
+            f"{who} cannot be read, since the server answers 500 to every page that holds it; its labels probably "
+            "hold null or nested values: replace those by texts, numbers or booleans with "
+            f"PATCH /flow_runs/{known or '<id>'}/labels"
+        )

@@ -1,0 +1,130 @@
+"""Errors of the HTTP exchange, turned into one sentence that names the address and the remedy. No secrets in any."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from reconciler.ports import OrchestratorError
+from reconciler.prefect_api.connection import Connection
+
+
+class ServerFault(OrchestratorError):
+    """The server answered 500: it met something that it cannot handle, and asking again would not help."""
+
+
+class TryAgain(Exception):
+    """An answer that asks to come back later."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(f"status {response.status_code}")
+        self.response = response
+
+
+class Stale(Exception):
+    """The time by which a request had to be sent has passed; it was not sent."""
+
+
+class _Problem(msgspec.Struct):
+    detail: object = None
+    exception_message: object = None
+
+
+def reason_given(response: httpx.Response) -> str:
+    """The server's own words about an error, one line, at most 200 characters; empty if there are none."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.MsgspecError:
+        return ""
+    words = problem.detail or problem.exception_message
+    return " ".join(words.split())[:200] if isinstance(words, str) else ""
+
+
+def is_route_missing(response: httpx.Response) -> bool:
+    """A 404 about the address, not about the object. Servers answer the one with a bare "Not Found"."""
+    return response.status_code == httpx.codes.NOT_FOUND and reason_given(response) in {"", "Not Found"}
+
+
+def refusal(settings: Connection, response: httpx.Response) -> OrchestratorError:
+    """The error for an answer that nobody was prepared for."""
+    status = response.status_code
+    if httpx.codes.is_redirect(status):
+        return _redirect(settings, response)
+    if status == httpx.codes.INTERNAL_SERVER_ERROR:
+        return ServerFault(f"the Prefect API at {settings.address} failed with status 500: see the server's log")
+    said = reason_given(response)
+    if status == httpx.codes.UNAUTHORIZED:
+        return _unauthorized(settings)
+    if status == httpx.codes.FORBIDDEN:
+        return _forbidden(settings, said)
+    if is_route_missing(response):
+        return no_api(settings)
+    route = urlsplit(str(response.request.url)).path
+    return OrchestratorError(
+        f"the Prefect API at {settings.address} answered status {status} to {response.request.method} {route}"
+        + (f": {said}" if said else "")
+    )
+
+
+def unreachable(settings: Connection, error: httpx.HTTPError | TryAgain) -> OrchestratorError:
+    """The error when every attempt met a network error or was asked to come back later."""
+    if isinstance(error, TryAgain):
+        said = reason_given(error.response)
+        why = f"status {error.response.status_code}" + (f" ({said})" if said else "")
+        return OrchestratorError(f"the Prefect API at {settings.address} is not available: it keeps answering {why}")
+    if is_distrust(error):
+        return OrchestratorError(
+            f"the certificate of the Prefect API at {settings.address} is not trusted: give its authority as "
+            "PREFECT_API_SSL_CERT_FILE"
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return OrchestratorError(
+            f"the Prefect API at {settings.address} did not answer within {settings.timeout:g} s ({_kind(error)})"
+        )
+    return OrchestratorError(f"the Prefect API at {settings.address} cannot be reached ({_kind(error)})")
+
+
+def no_api(settings: Connection) -> OrchestratorError:
+    """The error when something answers, and it is not a Prefect API."""
+    return OrchestratorError(f"there is no Prefect API at {settings.address}: does the address end in /api?")
+
+
+def is_distrust(error: Exception) -> bool:
+    return isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _kind(error: httpx.HTTPError) -> str:
+    # the words of a protocol error may quote a header, hence a secret; those of the network do not
+    words = str(error) if isinstance(error, httpx.NetworkError) else ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _redirect(settings: Connection, response: httpx.Response) -> OrchestratorError:
+    # the rest of the location may carry a token of a login page
+    target = urlsplit(response.headers.get("Location", ""))
+    where = f"{target.scheme}://{target.hostname}" if target.scheme and target.hostname else "another path of its own"
+    return OrchestratorError(
+        f"the Prefect API at {settings.address} redirects to {where}: set PREFECT_API_URL to the API's own address"
+    )
+
+
+def _unauthorized(settings: Connection) -> OrchestratorError:
+    if settings.credential:
+        return OrchestratorError(
+            f"the Prefect API at {settings.address} refuses the credentials (401): check {settings.credential}"
+        )
+    return OrchestratorError(
+        f"the Prefect API at {settings.address} asks for credentials (401): set PREFECT_API_KEY or "
+        "PREFECT_API_AUTH_STRING"
+    )
+
+
+def _forbidden(settings: Connection, said: str) -> OrchestratorError:
+    who = f"the account behind {settings.credential}" if settings.credential else "a caller without credentials"
+    remedy = "" if settings.credential else ", or set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+    return OrchestratorError(
+        f"the Prefect API at {settings.address} forbids this to {who} (403{': ' + said if said else ''}): give it the "
+        f"right to read and change flow runs{remedy}"
+    )
