@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from tests.rigs.engine import Engine, why_no_engine
+from tests.rigs.prefect import forget_runs
 from tests.rigs.server import PrefectServer, prefect_venv
 from tests.rigs.worker import Worker
 
@@ -59,6 +60,13 @@ def old_api_url(old_server: PrefectServer) -> str:
 def prefect_api_url(prefect_server: PrefectServer) -> str:
     """Its API: "http://127.0.0.1:PORT/api"."""
     return prefect_server.api_url
+
+
+@pytest.fixture
+def empty_api_url(prefect_api_url: str) -> str:
+    """The same API, without any flow run in it at the start of the test."""
+    forget_runs(prefect_api_url)
+    return prefect_api_url
 
 
 def _engine() -> Iterator[Engine]:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.rigs.engine import Engine
-from tests.rigs.prefect import history, logs_of, read, seed_run, set_state, state_of, wait_for_state
+from tests.rigs.prefect import call, history, logs_of, read, seed_run, set_state, state_of, wait_for_state
 from tests.rigs.worker import Worker, alive, container_of, containers_of, flow_process, kill_flow
 
 
@@ -49,6 +49,12 @@ def test_a_run_is_seeded_in_any_state(prefect_api_url: str, state: str, name: st
 def test_a_subflow_is_seeded_under_its_parent(prefect_api_url: str) -> None:
     child = seed_run(prefect_api_url, parent=seed_run(prefect_api_url))
     assert read(child)["parent_task_run_id"]
+
+
+@pytest.mark.prefect
+def test_a_test_can_have_the_server_to_itself(empty_api_url: str) -> None:
+    run = seed_run(empty_api_url)
+    assert [row["id"] for row in call(empty_api_url, "POST", "/flow_runs/filter", {})] == [str(run.id)]
 
 
 @pytest.mark.prefect

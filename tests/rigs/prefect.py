@@ -129,6 +129,13 @@ def logs_of(run: SeededRun) -> list[dict[str, Any]]:
     return rows
 
 
+def forget_runs(api: str) -> None:
+    """Delete every flow run of the server, so that a test of a whole pass sees only its own."""
+    while rows := call(api, "POST", "/flow_runs/filter", {"limit": 200}):
+        for row in rows:
+            call(api, "DELETE", f"/flow_runs/{row['id']}")
+
+
 def seed_flow(api: str, name: str = FLOW) -> str:
     return str(call(api, "POST", "/flows/", {"name": name})["id"])
 
