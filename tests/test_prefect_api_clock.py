@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import stamina
 
+from reconciler.model import ClockOffset
 from reconciler.prefect_api.server_clock import ServerClock
 from tests.fake_prefect import (
     START,
@@ -53,6 +54,23 @@ def test_a_clock_that_was_set_starts_anew() -> None:
     clock.observe(at(3601), at(1), at(1.1))
     assert abs(clock.offset.offset - timedelta(hours=1)) <= clock.offset.uncertainty
     assert clock.offset.uncertainty < timedelta(seconds=2)
+
+
+def test_a_running_row_tells_the_time_exactly() -> None:
+    clock = ServerClock()
+    clock.observe(at(0), at(0), at(0.1))
+    clock.narrow(at(0.77), at(0.0), at(0.1))
+    assert clock.offset == ClockOffset(timedelta(seconds=0.72), timedelta(seconds=0.05))
+
+
+def test_a_row_that_contradicts_the_headers_is_not_believed() -> None:
+    clock = ServerClock()
+    clock.narrow(at(9), at(0), at(0.1))
+    assert clock.offset.uncertainty == timedelta(seconds=5)
+    clock.observe(at(0), at(0), at(0.1))
+    before = clock.offset
+    clock.narrow(at(9), at(0), at(0.1))
+    assert clock.offset == before
 
 
 def test_cached_and_unreadable_dates_say_nothing() -> None:

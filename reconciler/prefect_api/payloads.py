@@ -6,7 +6,7 @@ Every field that is not named here is skipped unread; parameters make rows of up
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -86,6 +86,19 @@ class RunRow(msgspec.Struct):
     parent_task_run_id: UUID | None = None
     tags: list[str] = []
     empirical_policy: Policy | None = None
+    total_run_time: float = 0.0  # seconds in RUNNING states that are over
+    estimated_run_time: float | None = None
+
+    @property
+    def server_time(self) -> datetime | None:
+        """When the server wrote this row, to the microsecond: of a RUNNING run it tells the time since its state.
+
+        `estimated_run_time` is `total_run_time + (now - state.timestamp)` (server/database/orm_models.py, 2.20 to
+        3.8.8; seen between sending and receiving on 3.8.8).
+        """
+        if self.state.type is not StateType.RUNNING or self.estimated_run_time is None:
+            return None
+        return self.state.timestamp + timedelta(seconds=self.estimated_run_time - self.total_run_time)
 
     @property
     def retry_type(self) -> str | None:

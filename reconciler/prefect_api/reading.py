@@ -51,11 +51,20 @@ class PageReader:
         answer, asked = self._ask(place, limit or self.limit)
         if answer.status != httpx.codes.INTERNAL_SERVER_ERROR:
             rows = self._transport.decode(answer, list[msgspec.Raw], "a list of flow runs")
-            return Page(tuple(self._decoded(raw) for raw in rows), asked)
+            page = Page(tuple(self._decoded(raw) for raw in rows), asked)
+            self._read_clock(page, answer)
+            return page
         if asked == 1:
             return Page((self._poisoned_row(place),), asked)
         first = self.read(place, asked // 2)
         return first if first.is_last else first + self.read(place.following(first), asked - asked // 2)
+
+    def _read_clock(self, page: Page, answer: Answer) -> None:
+        """One row is enough: all are written within a moment."""
+        times = (item.server_time for item in page.items if isinstance(item, RunRow))
+        server_time = next((time for time in times if time is not None), None)
+        if server_time is not None:
+            self._transport.server_clock.narrow(server_time, answer.asked_at, answer.answered_at)
 
     def _ask(self, place: Place, limit: int) -> tuple[Answer, int]:
         while True:

@@ -36,6 +36,12 @@ class ServerClock:
         else:
             self._bounds = low, high
 
+    def narrow(self, server_time: datetime, sent: datetime, received: datetime) -> None:
+        """The server's clock stood at exactly this between `sent` and `received`. Never contradicts the headers."""
+        low, high = server_time - received, server_time - sent
+        if self._bounds and max(low, self._bounds[0]) <= min(high, self._bounds[1]):
+            self._bounds = max(low, self._bounds[0]), min(high, self._bounds[1])
+
     def observe_header(self, headers: Mapping[str, str], sent: datetime, received: datetime) -> None:
         """As `observe`, if there is a `Date` that can be read and no cache answered."""
         if "Age" in headers:

@@ -46,6 +46,8 @@ class Answer:
     status: int
     body: bytes
     sent: float
+    asked_at: datetime
+    answered_at: datetime
     response: httpx.Response
 
     @property
@@ -155,8 +157,9 @@ class Transport:
             raise Stale
         self.calls += 1
         response = self._client.send(request)
-        self.server_clock.observe_header(response.headers, started, self.now())
-        return Answer(response.status_code, response.content, sent, response)
+        answered = self.now()
+        self.server_clock.observe_header(response.headers, started, answered)
+        return Answer(response.status_code, response.content, sent, started, answered, response)
 
     def _fetch_csrf_token(self) -> None:
         """Every fetch replaces the token. A wrong credential shows itself only here: CSRF is checked before it."""
