@@ -211,6 +211,28 @@ def test_two_hosts_serve_one_pool(prefect_api_url: str, engine: Engine, second_e
 
 
 @pytest.mark.docker
+def test_an_earlier_attempt_s_container_condemns_nobody(prefect_api_url: str, engine: Engine, tmp_path: Path) -> None:
+    pool = some_pool()
+    here, made_here = docker_run(prefect_api_url, engine, pool)
+    elsewhere, made_elsewhere = docker_run(prefect_api_url, engine, pool)
+    reconcile = Reconcile(prefect_api_url, tmp_path, docker_scope(engine.base_url, pool), **QUICK)
+    assert {reconcile("--dry-run").run(run.id)["verdict"] for run in (here, elsewhere)} == {"HEALTHY"}
+    engine.docker("kill", made_here, made_elsewhere)
+    for run in (here, elsewhere):
+        for state in ("CRASHED", "SCHEDULED", "PENDING", "RUNNING"):
+            set_state(run, state)
+    second = container(engine, here.id)  # at once, as a quick worker does; the pid is still the first attempt's
+    for _ in range(3):
+        done = reconcile()
+        assert done.run(here.id)["verdict"] == "HEALTHY"
+        assert done.run(elsewhere.id)["verdict"] == "UNMANAGED", "its second attempt runs on another host"
+    engine.docker("kill", second)
+    wait_until(lambda: reconcile().run(here.id)["outcome"] == "ACCEPTED", "the second attempt settled", 60, 0.5)
+    is_crashed_by_us(here, second[:12], "exited with code 137")
+    assert state_of(elsewhere) == "RUNNING"
+
+
+@pytest.mark.docker
 class TestNothingIsWrittenWhen:
     @pytest.fixture
     def zombie(self, prefect_api_url: str, engine: Engine, tmp_path: Path) -> tuple[FaultProxy, Reconcile, str, Path]:
