@@ -1,0 +1,67 @@
+# Needs Linux, make and Python 3.11 or newer. Docker tests also need root, dockerd and a static busybox; without, they skip.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+# The test bench: Prefect in virtual environments of its own, never in the product's.
+PREFECT := prefect==3.8.8 prefect-docker==0.7.4 fastapi<0.150
+PREFECT_30 := prefect==3.0.11 fastapi==0.115.6 pydantic<2.10
+PREFECT_220 := prefect==2.20.25
+BENCH := .venvs/prefect/.has-3.8.8
+OLD_BENCH := .venvs/prefect-3.0/.has-3.0.11 .venvs/prefect-2.20/.has-2.20.25
+
+.PHONY: help setup setup-old check lint test test-old demo build clean python
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: .venv/.stamp $(BENCH) ## the package and its tools in .venv, Prefect 3.8.8 in .venvs/prefect
+
+setup-old: .venv/.stamp $(OLD_BENCH) ## Prefect 2.20 and 3.0 in .venvs
+
+check: lint test ## everything that must pass before a change is offered
+
+lint: .venv/.stamp ## format, lint, types, who imports whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup ## all tests but those on old servers
+	$(BIN)/pytest -m "not slow"
+
+test-old: setup-old ## the tests on Prefect 2.20 and 3.0 servers
+	$(BIN)/pytest -m slow
+
+demo: setup ## a real flow run is killed, stays Running, and is settled
+	$(BIN)/python -m demo.demo
+
+build: .venv/.stamp ## dist/: the sdist, and the wheel built from it
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## remove what make made
+	rm -rf .venv .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+
+.venv/.stamp: pyproject.toml constraints.txt | python
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docker,dev]'
+	@touch $@
+
+.venvs/prefect/.has-%: | python
+	$(call bench,.venvs/prefect,$(PREFECT))
+
+.venvs/prefect-3.0/.has-%: | python
+	$(call bench,.venvs/prefect-3.0,$(PREFECT_30))
+
+.venvs/prefect-2.20/.has-%: | python
+	$(call bench,.venvs/prefect-2.20,$(PREFECT_220))
+
+define bench
+$(PYTHON) -m venv --clear $(1)
+$(1)/bin/pip install --quiet $(foreach package,$(2),'$(package)')
+@touch $@
+endef
