@@ -254,7 +254,13 @@ def test_json_counts_all_six_verdicts_and_lists_every_run(bench: Bench) -> None:
     bench.alive()
     document = as_json(bench.run(dry=True))
     assert document["counts"] == {
-        "in_flight": 1, "HEALTHY": 1, "UNMANAGED": 0, "UNKNOWN": 0, "WAITING": 0, "HELD": 0, "ZOMBIE": 0
+        "in_flight": 1,
+        "HEALTHY": 1,
+        "UNMANAGED": 0,
+        "UNKNOWN": 0,
+        "WAITING": 0,
+        "HELD": 0,
+        "ZOMBIE": 0,
     }
     assert len(document["runs"]) == 1  # type: ignore[arg-type]
     assert document["dry_run"] is True
