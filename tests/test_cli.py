@@ -1,0 +1,169 @@
+"""The contract of the command: exit codes, stdout, stderr. Run as a process, as scripts do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.rigs.processes import inherited_environment
+
+NOWHERE = "http://127.0.0.1:9/api"
+SECRET = "pnu_a-very-secret-key"
+
+
+def reconcile(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = inherited_environment(STATE_DIRECTORY=str(home / "state"), PREFECT_HOME=str(home), **variables)
+    command = [sys.executable, "-m", "reconciler", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "empty.toml").write_text("[api]\nretry_for = '0s'\n")
+    return tmp_path
+
+
+class _Empty(BaseHTTPRequestHandler):
+    """A Prefect server without any flow run."""
+
+    def do_GET(self) -> None:
+        self._say("3.8.8")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._say(0 if self.path.endswith("/count") else [])
+
+    def _say(self, what: object) -> None:
+        body = json.dumps(what).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@pytest.fixture
+def empty_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Empty)
+    thread = Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/api"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_nothing_in_flight_is_0(home: Path, empty_server: str) -> None:
+    done = reconcile("--config", str(home / "empty.toml"), home=home, PREFECT_API_URL=empty_server)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("0 flow runs in flight; nothing to write")
+
+
+def test_json_is_one_document_with_the_promised_keys(home: Path, empty_server: str) -> None:
+    done = reconcile(
+        "--json", "--dry-run", "--config", str(home / "empty.toml"), home=home, PREFECT_API_URL=empty_server
+    )
+    document = json.loads(done.stdout)
+    assert list(document) == [
+        *("version", "dry_run", "taken_at", "duration_seconds", "api", "problems", "scopes", "counts", "runs"),
+        "settled_children",
+    ]
+    assert document["api"] | {"calls": 0} == {"url": empty_server, "server_version": "3.8.8", "calls": 0}
+
+
+def test_an_api_that_cannot_be_reached_is_1(home: Path) -> None:
+    done = reconcile("--config", str(home / "empty.toml"), home=home, PREFECT_API_URL=NOWHERE, PREFECT_API_KEY=SECRET)
+    assert done.returncode == 1
+    assert f"the Prefect API at {NOWHERE} cannot be reached" in done.stdout
+    assert "Nothing was judged" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_no_secret_at_any_level(home: Path, empty_server: str, level: str) -> None:
+    for arguments in (["--json"], ["check"]):
+        done = reconcile(
+            "--log-level", level, "--config", str(home / "empty.toml"), *arguments,
+            home=home, PREFECT_API_URL=empty_server, PREFECT_API_KEY=SECRET,
+        )  # fmt: skip
+        assert SECRET not in done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--no-such-option"], ["nonsense"], ["--run", "no-uuid"], ["--log-level", "loud"]]
+)
+def test_usage_is_2(home: Path, arguments: list[str]) -> None:
+    done = reconcile(*arguments, home=home, PREFECT_API_URL=NOWHERE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_configuration_is_78_with_every_problem_at_once(home: Path) -> None:
+    (home / "bad.toml").write_text(
+        '[policy]\ngrase = "30s"\nconfirm_after = 10\n[[scopes]]\nname = "a"\nadapter = "dokcer"\n'
+        '[[scopes]]\nname = "b"\nadapter = "docker"\noptions = { base_ulr = "unix:///x" }\n'
+    )
+    done = reconcile("--config", str(home / "bad.toml"), home=home)
+    assert (done.returncode, done.stdout) == (78, "")
+    for words in ("did you mean 'grace'?", 'write "10s"', "no Prefect API address"):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    (home / "bad.toml").write_text((home / "bad.toml").read_text().split("[[scopes]]", 1)[1].join(["[[scopes]]", ""]))
+    done = reconcile("--config", str(home / "bad.toml"), home=home, PREFECT_API_URL=NOWHERE)
+    assert done.returncode == 78
+    for words in ("there is no adapter 'dokcer'", "did you mean 'docker'?", "unknown option 'base_ulr'"):
+        assert words in done.stderr
+
+
+def test_no_api_address_is_78(home: Path) -> None:
+    done = reconcile(home=home)
+    assert done.returncode == 78
+    assert "set PREFECT_API_URL" in done.stderr
+
+
+def test_a_bug_is_70_and_says_so(home: Path, empty_server: str) -> None:
+    (home / "sitecustomize.py").write_text(
+        "import reconciler.cycle\n\ndef broken(*_):\n    raise KeyError\n\nreconciler.cycle.Cycle.plan = broken\n"
+    )
+    done = reconcile(
+        "--config", str(home / "empty.toml"), home=home, PREFECT_API_URL=empty_server, PYTHONPATH=str(home)
+    )
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert "bug of prefect-reconciler" in done.stderr
+
+
+def test_common_options_are_taken_before_and_after_a_subcommand(home: Path, empty_server: str) -> None:
+    config = ["--config", str(home / "empty.toml")]
+    for arguments in ([*config, "check"], ["check", *config]):
+        done = reconcile(*arguments, home=home, PREFECT_API_URL=empty_server)
+        assert done.returncode == 0, done.stderr
+        assert f"api.url = {empty_server}  (environment PREFECT_API_URL)" in done.stdout
+        assert "server version 3.8.8" in done.stdout
+
+
+def test_check_names_what_is_wrong_with_a_scope(home: Path, empty_server: str) -> None:
+    (home / "s.toml").write_text(
+        '[[scopes]]\nname = "off"\nadapter = "docker"\noptions = { base_url = "unix:///nowhere/docker.sock" }\n'
+        '[[scopes]]\nname = "this-host"\nadapter = "process"\n'
+    )
+    done = reconcile("check", "--config", str(home / "s.toml"), home=home, PREFECT_API_URL=empty_server)
+    assert done.returncode == 1
+    assert "unix:///nowhere/docker.sock" in done.stdout
+    assert 'pin it with  identity = "' in done.stdout
+
+
+def test_version() -> None:
+    done = reconcile("--version", home=Path("/nonexistent"))
+    assert (done.returncode, done.stdout) == (0, "prefect-reconciler 0.1.0\n")
