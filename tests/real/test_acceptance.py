@@ -233,6 +233,24 @@ def test_an_earlier_attempt_s_container_condemns_nobody(prefect_api_url: str, en
 
 
 @pytest.mark.docker
+def test_the_host_loses_power_and_comes_back(prefect_api_url: str, engine: Engine, tmp_path: Path) -> None:
+    pool = some_pool()
+    plain, _ = docker_run(prefect_api_url, engine, pool)
+    removed, _ = docker_run(prefect_api_url, engine, pool, "--rm")
+    again, _ = docker_run(prefect_api_url, engine, pool, "--restart", "always")
+    reconcile = Reconcile(prefect_api_url, tmp_path, docker_scope(engine.base_url, pool), **QUICK)
+    assert {reconcile("--dry-run").run(run.id)["verdict"] for run in (plain, removed, again)} == {"HEALTHY"}
+    engine.crash_host()
+    assert {reconcile().run(run.id)["verdict"] for run in (plain, removed, again)} == {"UNKNOWN"}
+    engine.start()
+    wait_until(lambda: reconcile().run(plain.id)["outcome"] == "ACCEPTED", "settled", 60, 0.5)
+    is_crashed_by_us(plain, "exited with code 255", "restart of the engine or the host")
+    wait_until(lambda: state_of(removed) == "CRASHED" or (reconcile() and None), "settled", 60, 0.5)
+    is_crashed_by_us(removed, "was removed")
+    assert state_of(again) == "RUNNING", "it runs again by itself"
+
+
+@pytest.mark.docker
 class TestNothingIsWrittenWhen:
     @pytest.fixture
     def zombie(self, prefect_api_url: str, engine: Engine, tmp_path: Path) -> tuple[FaultProxy, Reconcile, str, Path]:
