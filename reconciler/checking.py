@@ -67,7 +67,10 @@ def _api(parts: Parts) -> tuple[list[str], bool]:
 
 def _scope(bound: BoundScope, answer: Answer) -> tuple[list[str], bool]:
     found: list[Problem] = [] if answer.error is None else [Problem(answer.error, "")]
-    found += [problem for problem in bound.scope.check() if problem.text != answer.error]
+    if not answer.hangs:
+        found += [
+            problem for problem in bound.scope.check() if answer.error is None or problem.text not in answer.error
+        ]
     lines = [f"scope '{bound.scope.name}' ({bound.adapter})", f"  mapped to: {_mapping(bound)}"]
     if answer.identity:
         pinned = " (pinned)" if bound.identity_pin else f'; pin it with  identity = "{answer.identity}"'

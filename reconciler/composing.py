@@ -15,6 +15,7 @@ from reconciler.prefect_api import Connection, PrefectApi
 from reconciler.settings import ApiSettings, ConfigError, Loaded
 
 MEMORY_FILE = "memory.sqlite3"
+DISCOVERED_FILE = "discovered.sqlite3"  # the names of discovered scopes may be another's in a configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Parts:
 
     def cycle(self, pools: Collection[str], runs: Collection[RunId], wait: Callable[[float], object]) -> Cycle:
         settings = self.loaded.settings
-        outlook = Outlook(self.bounds, Memory(settings.state_dir / MEMORY_FILE), self.deadline)
+        memory = Memory(settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
+        outlook = Outlook(self.bounds, memory, self.deadline)
         return Cycle(self.api, outlook, settings.to_policy(pools, runs), wait)
 
     @property

@@ -3,8 +3,8 @@
 1 list      the in-flight flow runs, first; infrastructure second (the other order makes every new-born run "gone")
 2 map       which scopes are asked about which run
 3 observe   every scope at once, each by its deadline
-4 decide    a verdict for every run; suspects get their history and heartbeats, and are judged again
-5 confirm   a second look at the suspects, in every scope; only what is a zombie both times stays one
+4 decide    a verdict for every run; suspects get their state history, and are judged again
+5 confirm   a second look at the suspects, in every scope, and their heartbeats; what is a zombie both times stays one
             ---- --dry-run ends here, having written nothing to Prefect ----
 6 settle    re-read, compare, propose Crashed
 7 report    one value that says it all
@@ -12,15 +12,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.decide import decide
-from reconciler.model import Case, FlowRun, OutcomeKind, RunId, ScopeView, Snapshot
+from reconciler.model import OutcomeKind, RunId
 from reconciler.outlook import Outlook
-from reconciler.plan import NOTHING_PLANNED, CycleReport, Finding, Outcome, Plan, Policy
+from reconciler.plan import NOTHING_PLANNED, CycleReport, Finding, Judged, Listing, Outcome, Plan, Policy
 from reconciler.ports import Orchestrator, OrchestratorError
+from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +52,26 @@ class Cycle:
             listing = self.orchestrator.in_flight()  # 1 list
         except OrchestratorError as error:
             return replace(planned, problems=(f"the in-flight flow runs could not be listed: {error}",))
-        snapshot = self._look(listing.runs)  # 2 map, 3 observe
+        snapshot = self._look(listing)  # 2 map, 3 observe
         plan = decide(snapshot, self.policy)  # 4 decide
         if plan.suspects:
-            snapshot = self._with_evidence(snapshot, plan.suspects)
-            plan = decide(snapshot, self.policy)
+            snapshot = self._with_histories(snapshot, plan)
+            plan = decide(snapshot, self.policy, plan)
         if plan.suspects:
-            snapshot = self._second_look(snapshot, plan.suspects)  # 5 confirm
-            plan = decide(snapshot, self.policy)
+            snapshot = self._second_look(snapshot, plan)  # 5 confirm
+            plan = decide(snapshot, self.policy, plan)
         self.outlook.remember(listing, plan, snapshot.taken_at)
         return replace(planned, plan=plan, snapshot=snapshot, problems=listing.problems)
 
     def settle(self, planned: Planned) -> dict[RunId, Outcome]:
         """Propose the final state of each zombie, one after the other."""
-        return {finding.run.id: self.orchestrator.settle(finding) for finding in planned.plan.zombies}
+        return {finding.run.id: self._settle_one(finding) for finding in planned.plan.zombies}
+
+    def _settle_one(self, finding: Finding) -> Outcome:
+        try:
+            return self.orchestrator.settle(finding)
+        except Exception as error:  # noqa: BLE001 - what was written before must still be reported
+            return Outcome(OutcomeKind.FAILED, f"a bug of ours: {type(error).__name__}: {error}")
 
     def report(self, planned: Planned, outcomes: dict[RunId, Outcome] | None) -> CycleReport:
         """Put the cycle into one value. `outcomes` is None for a dry run."""
@@ -75,51 +82,64 @@ class Cycle:
             api_url=api.url,
             api_calls=api.calls - planned.calls_before,
             server_version=api.server_version,
-            scopes=tuple(snapshot.scopes.values()) if snapshot else (),
+            scopes=tuple((snapshot.scopes if snapshot else self.outlook.unasked()).values()),
             plan=planned.plan,
             outcomes=outcomes or {},
-            problems=(*planned.problems, *self._problems(snapshot, outcomes or {})),
-            warnings=self.outlook.warnings(),
+            problems=(*planned.problems, *self._problems(planned, outcomes or {})),
+            warnings=(*self.outlook.warnings(), *_warnings(snapshot)),
             dry_run=outcomes is None,
             was_listed=snapshot is not None,
         )
 
-    def _look(self, runs: Sequence[FlowRun]) -> Snapshot:
-        scopes, looks = self.outlook.look(runs, everywhere=False)
-        cases = tuple(Case(run=run, looks=looks[run.id]) for run in runs)
-        return Snapshot(taken_at=self.now(), cases=cases, scopes=scopes, server_clock=self.orchestrator.clock)
+    def _look(self, listing: Listing) -> Snapshot:
+        scopes, looks = self.outlook.look(listing.runs, everywhere=False)
+        cases = tuple(Case(run=run, looks=looks[run.id]) for run in listing.runs)
+        return Snapshot(
+            taken_at=self.now(),
+            cases=cases,
+            scopes=scopes,
+            server_clock=self.orchestrator.clock,
+            is_whole=listing.is_whole,
+        )
 
-    def _with_evidence(self, snapshot: Snapshot, suspects: Sequence[Finding]) -> Snapshot:
-        """Read the suspects' histories (one call each: the server has no other) and heartbeats (one call for all)."""
-        suspected = {finding.run.id for finding in suspects}
+    def _with_histories(self, snapshot: Snapshot, plan: Plan) -> Snapshot:
+        """Read the suspects' state histories: one call each, the server has no other."""
+        suspected = {finding.run.id for finding in plan.suspects}
         cases = tuple(self._with_history(case) if case.run.id in suspected else case for case in snapshot.cases)
-        snapshot = replace(snapshot, cases=cases, server_clock=self.orchestrator.clock)
-        try:
-            return replace(snapshot, heartbeats=self.orchestrator.heartbeats(suspected) or {})
-        except OrchestratorError as error:
-            return replace(snapshot, heartbeats_error=str(error))
+        return replace(snapshot, cases=cases)
 
     def _with_history(self, case: Case) -> Case:
         try:
-            history = tuple(self.orchestrator.history(case.run.id))
+            return replace(case, history=tuple(self.orchestrator.history(case.run.id)))
         except OrchestratorError as error:
             return replace(case, history_error=str(error))
-        return replace(case, history=history)
 
-    def _second_look(self, snapshot: Snapshot, suspects: Sequence[Finding]) -> Snapshot:
+    def _second_look(self, snapshot: Snapshot, plan: Plan) -> Snapshot:
         """Look again, now in every scope: a resource that an unmapped scope shows alive counts too."""
-        if any(finding.wants_time for finding in suspects):
+        suspects = {finding.run.id: finding for finding in plan.suspects}
+        if any(finding.wants_time for finding in suspects.values()):
             self.wait(self.policy.confirm_after.total_seconds())
-        suspected = {finding.run.id for finding in suspects}
-        scopes, looks = self.outlook.look([finding.run for finding in suspects], everywhere=True)
+        runs = [case.run for case in snapshot.cases if case.run.id in suspects]
+        scopes, looks = self.outlook.look(runs, everywhere=True)
+        firsts = {one.finding.run.id: _first_look(one, snapshot) for one in plan.judged}
         cases = tuple(
-            replace(case, looks=looks[case.run.id], first_look=snapshot.taken_at) if case.run.id in suspected else case
+            replace(case, looks=looks[case.run.id], first_look=firsts[case.run.id]) if case.run.id in suspects else case
             for case in snapshot.cases
         )
-        return replace(snapshot, taken_at=self.now(), cases=cases, scopes=_both(snapshot.scopes, scopes))
+        snapshot = replace(snapshot, taken_at=self.now(), cases=cases, scopes=_both(snapshot.scopes, scopes))
+        return self._with_heartbeats(snapshot, suspects)
 
-    def _problems(self, snapshot: Snapshot | None, outcomes: Mapping[RunId, Outcome]) -> Iterator[str]:
+    def _with_heartbeats(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
+        """Read the suspects' heartbeats last, so that one that beat between the looks is known. One call for all."""
+        try:
+            beats = self.orchestrator.heartbeats(run_ids)
+        except OrchestratorError as error:
+            return replace(snapshot, heartbeats_error=str(error))
+        return replace(snapshot, heartbeats=beats or {}, has_heartbeats=beats is not None)
+
+    def _problems(self, planned: Planned, outcomes: Mapping[RunId, Outcome]) -> Iterator[str]:
         """Whatever could not be read or written, and what a person must look at."""
+        snapshot = planned.snapshot
         if snapshot is not None:
             for scope in snapshot.scopes.values():
                 yield from self._scope_problems(scope, snapshot.taken_at)
@@ -138,12 +158,26 @@ class Cycle:
         trouble = scope.error or scope.incomplete
         if trouble:
             yield f"scope '{scope.name}' could not be read: {trouble}"
-        changed = scope.identity_changed_at
-        if changed is not None and now - changed < self.policy.quiet:
+        since = scope.known_since
+        if scope.former_identity is not None and since is not None and now - since < self.policy.quiet:
             yield (
                 f"scope '{scope.name}' is another place than before: its identity was '{scope.former_identity}' and is "
                 f"now '{scope.identity}'; what was seen there before no longer counts"
             )
+
+
+def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:
+    ended = (sight.observation.resource for sight in judged.weighed.ended)
+    return FirstLook(
+        at=snapshot.taken_at,
+        absent_from=frozenset(absence.scope.name for absence in judged.weighed.absent),
+        ended=frozenset(resource.id for resource in ended if resource),
+    )
+
+
+def _warnings(snapshot: Snapshot | None) -> Iterator[str]:
+    if snapshot is not None and not snapshot.has_heartbeats:
+        yield "this Prefect server counts no heartbeat events, so no life sign can hold a run that was never seen"
 
 
 def _both(first: Mapping[str, ScopeView], second: Mapping[str, ScopeView]) -> dict[str, ScopeView]:
@@ -152,6 +186,8 @@ def _both(first: Mapping[str, ScopeView], second: Mapping[str, ScopeView]) -> di
         name: replace(
             view,
             error=first[name].error or view.error,
+            incomplete=first[name].incomplete or view.incomplete,
+            misconfigured=first[name].misconfigured or view.misconfigured,
             identity=view.identity or first[name].identity,
             mapped=first[name].mapped,
             sighted=first[name].sighted,

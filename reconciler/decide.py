@@ -7,81 +7,44 @@ to be a ZOMBIE the guards may still turn into HELD.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from reconciler.guards import guarded
-from reconciler.model import (
-    AbsenceCounts,
-    Case,
-    Condition,
-    FlowRun,
-    Observation,
-    Snapshot,
-    StateType,
-    Verdict,
+from reconciler.matter import (
+    LONG_AGO,
+    Matter,
+    counting_absence,
+    doubted,
+    ended_at_first_look,
+    ended_by,
+    last_end,
+    settle_time,
+    what_was_seen,
 )
-from reconciler.plan import Finding, Plan, Policy
+from reconciler.model import AbsenceCounts, Condition, StateType, Verdict
+from reconciler.plan import Finding, Judged, Plan, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
-from reconciler.weigh import Absence, Sight, Weighed, weigh
+from reconciler.snapshot import Case, Snapshot
+from reconciler.weigh import Sight, weigh
 from reconciler.words import moment, span
 
 
-def decide(snapshot: Snapshot, policy: Policy) -> Plan:
-    """Give a verdict with a reason for every run of the snapshot, in a stable order."""
+def decide(snapshot: Snapshot, policy: Policy, earlier: Plan | None = None) -> Plan:
+    """Give a verdict with a reason for every run of the snapshot, in a stable order.
+
+    A case that is the very same as in the `earlier` plan of this cycle keeps its verdict: nothing new is known of it.
+    """
+    known = {id(judged.weighed.case): judged for judged in earlier.judged} if earlier else {}
     cases = sorted(snapshot.cases, key=lambda case: case.run.id)
-    matters = [Matter(weigh(case, snapshot), snapshot, policy) for case in cases]
-    return guarded([(matter.weighed, judge(matter)) for matter in matters], snapshot, policy)
+    return guarded([known.get(id(case)) or judge(case, snapshot, policy) for case in cases], snapshot, policy)
 
 
-def judge(matter: Matter) -> Finding:
+def judge(case: Case, snapshot: Snapshot, policy: Policy) -> Judged:
     """Apply the table to one run."""
-    return next(finding for rule in RULES if (finding := rule(matter)) is not None)
+    matter = Matter(weigh(case, snapshot), snapshot, policy)
+    return Judged(matter.weighed, next(finding for rule in RULES if (finding := rule(matter)) is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class Matter:
-    """One run before the table."""
-
-    weighed: Weighed
-    snapshot: Snapshot
-    policy: Policy
-
-    @property
-    def case(self) -> Case:
-        return self.weighed.case
-
-    @property
-    def run(self) -> FlowRun:
-        return self.case.run
-
-    @property
-    def state_age(self) -> timedelta:
-        return self.snapshot.taken_at - self.snapshot.server_clock.to_ours(self.run.state_since)
-
-    @property
-    def retry_due(self) -> datetime | None:
-        """When an in-process retry wakes, in our clock; None if the run is not asleep."""
-        if not self.run.awaits_retry_in_process or self.run.scheduled_time is None:
-            return None
-        return self.snapshot.server_clock.to_ours(self.run.scheduled_time)
-
-    @property
-    def sleeps(self) -> bool:
-        """An in-process retry that is not due yet, or does not say when it is."""
-        due = self.retry_due
-        return self.run.awaits_retry_in_process and (due is None or due > self.snapshot.taken_at)
-
-    @property
-    def should_run(self) -> bool:
-        return self.run.state_type is StateType.RUNNING or (self.run.awaits_retry_in_process and not self.sleeps)
-
-    def verdict(self, verdict: Verdict, rule: str, reason: str, sight: Sight | None = None) -> Finding:
-        scope, seen = (sight.scope.name, sight.observation) if sight else (None, None)
-        return Finding(run=self.run, verdict=verdict, rule=rule, reason=reason, scope=scope, observation=seen)
-
-
-def rule_1_and_2_subflow(matter: Matter) -> Finding | None:
+def rule_1_subflow(matter: Matter) -> Finding | None:
     """An in-process subflow lives and dies with its parent's process; nothing of its own can be looked at."""
     if not matter.run.is_in_process_subflow:
         return None
@@ -96,19 +59,29 @@ def rule_3_alive(matter: Matter) -> Finding | None:
         return None
     order = (Condition.ALIVE, Condition.STARTING, Condition.STOPPING)
     sight = min(matter.weighed.live, key=lambda s: (order.index(s.observation.condition), s.scope.name))
-    seen = sight.observation
-    slow = seen.condition is not Condition.ALIVE and matter.state_age > matter.policy.report_after
-    reason = sentence(seen) + (f"; the run is {matter.run.state_name} for {span(matter.state_age)}" if slow else "")
-    finding = matter.verdict(Verdict.HEALTHY, "3", reason, sight)
-    return finding.noted() if slow else finding
+    seen, pid = sight.observation, matter.run.pid
+    remarks = []
+    if seen.condition is not Condition.ALIVE:
+        remarks.append(f"the run is {matter.run.state_name} for {span(matter.state_age)}")
+    if pid and not any(s.observation.resource and s.observation.resource.is_named_by(pid) for s in matter.weighed.live):
+        remarks.append("it is not what the run's infrastructure_pid names")
+    finding = matter.verdict(Verdict.HEALTHY, "3", "; ".join([sentence(seen), *remarks]), sight)
+    return finding.noted() if remarks and matter.state_age > matter.policy.report_after else finding
 
 
 def rule_4_blind(matter: Matter) -> Finding | None:
     """One scope that could not tell is enough: the live resource may be there."""
-    reasons = list(matter.weighed.blind)
+    reasons, history = list(matter.weighed.blind), matter.case.history
     if matter.case.history_error:
         reasons.append(f"its state history could not be read: {matter.case.history_error}")
-    return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons)) if reasons else None
+    elif history == ():
+        reasons.append("the server has no state history of it")
+    elif history and any(record.id == matter.run.state_id for record in history[:-1]):
+        reasons.append("its state history is out of order: the server's replicas may have different clocks")
+    if not reasons:
+        return None
+    sight = next((Sight(s, o) for s, o in doubted(matter)), None)
+    return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons), sight)
 
 
 def rule_5_unmanaged(matter: Matter) -> Finding | None:
@@ -133,30 +106,31 @@ def rule_5_unmanaged(matter: Matter) -> Finding | None:
 
 def rule_6_exited(matter: Matter) -> Finding | None:
     """The resource is there and has ended for good, and the run was not told."""
-    sight = _last_end(matter)
+    sight = last_end(matter)
     if sight is None or not (matter.should_run or matter.run.state_type is StateType.PENDING):
         return None
-    if sight.observation.ended_at is None and matter.case.first_look is None:
+    settle, name = settle_time(matter, sight.observation)
+    age = matter.snapshot.taken_at - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
+    if sight.observation.ended_at is None and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, "its end has no time, so it is looked at twice")
-    settle, name = _settle_time(matter, sight.observation)
-    age = matter.snapshot.taken_at - max(_ended(matter, sight), matter.retry_due or _LONG_AGO)
-    if age < settle:
+    if age - sight.scope.clock.uncertainty < settle:
         return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
     return _zombie(matter, sight, "6", ended_sentence(sight, matter.snapshot.taken_at))
 
 
 def rule_7_gone(matter: Matter) -> Finding | None:
     """The infrastructure itself said that there is nothing, where that counts."""
-    absence = _counting_absence(matter)
+    absence = counting_absence(matter)
     if absence is None or matter.weighed.ended or not matter.should_run:
         return None
     reason, policy = gone_sentence(absence, matter.snapshot.taken_at), matter.policy
     sight = Sight(absence.scope, absence.observation or NOTHING)
-    age = min(matter.state_age, matter.snapshot.taken_at - (matter.retry_due or _LONG_AGO))
+    age = min(matter.state_age, matter.snapshot.taken_at - (matter.retry_due or LONG_AGO))
     first = matter.case.first_look
+    was_absent = first is not None and absence.scope.name in first.absent_from
     if age < policy.grace:
         finding = _waits(matter, sight, f"the state is {span(age)} old, grace is {span(policy.grace)}", reason)
-    elif first is None or matter.snapshot.taken_at - first < policy.confirm_after:
+    elif first is None or not was_absent or matter.snapshot.taken_at - first.at < policy.confirm_after:
         finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
     else:
         finding = _zombie(matter, sight, "7", reason)
@@ -181,29 +155,30 @@ def rule_9_cancelling(matter: Matter) -> Finding | None:
     """Cancelling is a person's wish: never Crashed. Servers from 3.7.5 end it themselves after 300 s."""
     if matter.run.state_type is not StateType.CANCELLING or matter.state_age < matter.policy.cancelling_limit:
         return None
-    what = _what_was_seen(matter)
-    return matter.verdict(
-        Verdict.HELD,
-        "9",
-        f"{what}; cancelling for {span(matter.state_age)}: servers before 3.7.5 leave it so, set it Cancelled by hand",
-    )
+    what, sight = what_was_seen(matter)
+    remedy = f"cancelling for {span(matter.state_age)}: servers before 3.7.5 leave it so, set it Cancelled by hand"
+    return matter.verdict(Verdict.HELD, "9", f"{what}; {remedy}", sight)
 
 
 def rule_10_waiting(matter: Matter) -> Finding:
     """Any other end or absence: say what is awaited."""
-    what = _what_was_seen(matter)
+    what, sight = what_was_seen(matter)
     if matter.run.state_type is StateType.CANCELLING:
-        awaited = f"cancelling for {span(matter.state_age)}, reported after {span(matter.policy.cancelling_limit)}"
+        limit = span(matter.policy.cancelling_limit)
+        awaited = f"cancelling for {span(matter.state_age)}, reported after {limit}"
     elif matter.retry_due is not None:
         awaited = f"its retry is due at {moment(matter.retry_due, matter.snapshot.taken_at)}"
     else:
-        awaited = "its retry does not say when it is due"
-    return matter.verdict(Verdict.WAITING, "10", f"{what}; {awaited}")
+        return matter.verdict(Verdict.HELD, "10", f"{what}; its retry says no time, so it is left to a person", sight)
+    finding = matter.verdict(Verdict.WAITING, "10", f"{what}; {awaited}", sight)
+    absence = counting_absence(matter)
+    counts = matter.run.may_run and not matter.weighed.ended and absence is not None
+    return finding.absent(sighted=False) if counts else finding
 
 
 Rule = Callable[[Matter], Finding | None]
 RULES: tuple[Rule, ...] = (
-    rule_1_and_2_subflow,
+    rule_1_subflow,
     rule_3_alive,
     rule_4_blind,
     rule_5_unmanaged,
@@ -214,16 +189,16 @@ RULES: tuple[Rule, ...] = (
     rule_10_waiting,
 )
 
-_LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
 
 def _zombie(matter: Matter, sight: Sight, rule: str, reason: str) -> Finding:
     """A zombie by what was seen; suspects are judged again with their history before that stands."""
     history = matter.case.history
     if history is None:
         return _waits(matter, sight, "its state history is still to be read", reason).suspected()
-    if not history or history[-1].id != matter.run.state_id:
+    if history[-1].id != matter.run.state_id:
         return _waits(matter, sight, "its state has changed since it was listed", reason)
+    if matter.case.first_look is None:
+        return _waits(matter, sight, "a second look, in every scope", reason).suspected()
     return matter.verdict(Verdict.ZOMBIE, rule, reason, sight).suspected()
 
 
@@ -234,47 +209,3 @@ def _to_confirm(matter: Matter, sight: Sight, awaited: str, reason: str | None =
 def _waits(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:
     what = reason or ended_sentence(sight, matter.snapshot.taken_at)
     return matter.verdict(Verdict.WAITING, "10", f"{what}; awaited: {awaited}", sight)
-
-
-def _settle_time(matter: Matter, seen: Observation) -> tuple[timedelta, str]:
-    policy = matter.policy
-    if matter.run.state_type is StateType.PENDING:
-        return policy.settle_starting, "settle_starting"
-    if seen.exit_code == 0:
-        return policy.settle_zero, "settle_zero"
-    return policy.settle_failed, "settle_failed"
-
-
-def _last_end(matter: Matter) -> Sight | None:
-    """The latest end is the one to wait for."""
-    ends = matter.weighed.ended
-    return max(ends, key=lambda s: (_ended(matter, s), s.scope.name, str(s.observation.exit_code)), default=None)
-
-
-def _ended(matter: Matter, sight: Sight) -> datetime:
-    """When it ended, in our clock; without a time of its own, when that was first seen."""
-    seen = sight.observation
-    if seen.ended_at is not None:
-        return sight.scope.clock.to_ours(seen.ended_at)
-    remembered = (
-        sighting.ended_seen
-        for look in matter.case.looks
-        for sighting in look.sightings
-        if look.scope == sight.scope.name and seen.resource and sighting.resource.id == seen.resource.id
-    )
-    first = matter.case.first_look or matter.snapshot.taken_at
-    return min([first, *(time for time in remembered if time is not None)])
-
-
-def _counting_absence(matter: Matter) -> Absence | None:
-    order = tuple(AbsenceCounts)
-    counting = [(order.index(a.counts), a.scope.name, a) for a in matter.weighed.absent if a.counts]
-    return min(counting, key=lambda item: item[:2])[2] if counting else None
-
-
-def _what_was_seen(matter: Matter) -> str:
-    sight = _last_end(matter)
-    if sight is not None:
-        return ended_sentence(sight, matter.snapshot.taken_at)
-    absence = _counting_absence(matter) or next(iter(matter.weighed.absent), None)
-    return gone_sentence(absence, matter.snapshot.taken_at) if absence else "nothing was seen of it"

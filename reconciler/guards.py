@@ -6,27 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
-from reconciler.model import Guard, Heartbeat, ScopeView, Snapshot, StateType, Verdict
-from reconciler.plan import Breaker, Finding, Mode, Plan, Policy, transition_id
+from reconciler.model import Guard, Heartbeat, StateType, Verdict
+from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
+from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
 from reconciler.words import span
-
-Judged = tuple[Weighed, Finding]
 
 
 def guarded(judged: Sequence[Judged], snapshot: Snapshot, policy: Policy) -> Plan:
     """Turn zombies that a guard speaks against into HELD."""
     watch = Watchman(snapshot, policy, _tripped(judged, policy))
-    findings = [watch.hold(weighed, finding) for weighed, finding in judged]
-    return Plan(findings=tuple(_rated(findings, policy)), breakers=tuple(watch.breakers.values()))
+    findings = _rated([watch.hold(one.weighed, one.finding) for one in judged], policy)
+    held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE}
+    breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in watch.breakers.values())
+    return Plan(findings=tuple(findings), breakers=breakers, judged=tuple(judged))
 
 
 def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
     """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive."""
-    counted = Counter(scope for weighed, _ in judged for scope in weighed.counted_in)
-    absent = Counter(finding.scope for _, finding in judged if finding.is_absent and finding.scope)
+    counted = Counter(scope for one in judged for scope in one.weighed.counted_in)
+    absent = Counter(one.finding.scope for one in judged if one.finding.is_absent and one.finding.scope)
     return {
         scope: Breaker(scope, gone, counted[scope])
         for scope, gone in sorted(absent.items())
@@ -60,6 +60,7 @@ class Watchman:
             return finding
         guards: tuple[tuple[Guard, Callable[[Weighed, Finding], str | None]], ...] = (
             (Guard.AGAIN, self.again),
+            (Guard.LISTING, self.listing),
             (Guard.BREAKER, self.breaker),
             (Guard.IDENTITY, self.identity),
             (Guard.QUIET, self.quiet),
@@ -76,31 +77,44 @@ class Watchman:
     def again(self, weighed: Weighed, finding: Finding) -> str | None:
         """We crashed this attempt before, and it came back: never a second time."""
         history, attempt = weighed.case.history or (), weighed.attempt
-        for before, record in pairwise(history):
-            ours = record.type is StateType.CRASHED and record.transition_id == transition_id(finding.run.id, before.id)
-            if ours and attempt and record.timestamp >= attempt.began:
+        ours = {transition_id(finding.run.id, record.id) for record in history}
+        for record in history:
+            crash = record.type is StateType.CRASHED and record.transition_id in ours
+            if crash and attempt and record.timestamp >= attempt.began:
                 return "it came back after we crashed it"
         return None
+
+    def listing(self, weighed: Weighed, finding: Finding) -> str | None:
+        """Half a list makes half the runs of a scope look like all of them."""
+        whole = self.snapshot.is_whole or not finding.is_absent
+        return None if whole else "the list of flow runs broke off, so what share of the scope vanished is not known"
 
     def breaker(self, weighed: Weighed, finding: Finding) -> str | None:
         tripped = self.breakers.get(finding.scope or "")
         if tripped is None or not finding.is_absent:
             return None
         since = self._scope(finding).breaker_since
+        seen = [a.sighting.last_seen for a in weighed.absent if a.sighting and a.scope.name == finding.scope]
         release = self.policy.breaker_release
-        if finding.is_sighted and since is not None and self._now - since >= release:
+        if finding.is_sighted and since is not None and self._now - max([since, *seen]) >= release:
             return None
-        how = f"released after {span(release)}" if finding.is_sighted else "a person must look, it was never seen there"
+        how = f"released after {span(release)}" if finding.is_sighted else "never seen there: a person must settle it"
         return (
             f"breaker: {tripped.absent} of {tripped.counted} runs vanished from scope '{tripped.scope}' at once, "
             f"which looks like a fault of the scope ({how})"
         )
 
     def identity(self, weighed: Weighed, finding: Finding) -> str | None:
-        changed = self._scope(finding).identity_changed_at
-        if not finding.is_absent or changed is None or self._now - changed >= self.policy.quiet:
+        """A place that changed, or that is met for the first time, is not yet known to be the right one."""
+        scope = self._scope(finding)
+        if not finding.is_absent or scope.pinned or scope.known_since is None:
             return None
-        return f"scope '{finding.scope}' changed its identity {span(self._now - changed)} ago"
+        age = self._now - scope.known_since
+        if age >= self.policy.quiet or (scope.former_identity is None and finding.is_sighted):
+            return None
+        if scope.former_identity is not None:
+            return f"scope '{scope.name}' changed its identity {span(age)} ago"
+        return f"scope '{scope.name}' is known for {span(age)} only, held until {span(self.policy.quiet)} (or pin it)"
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
         """Never seen here by us: believe its heartbeats rather than the mapping."""
@@ -159,4 +173,4 @@ class Watchman:
         seen = finding.observation
         if seen is not None and seen.ended_at is not None:
             return self._scope(finding).clock.to_ours(seen.ended_at)
-        return weighed.case.first_look
+        return weighed.case.first_look.at if weighed.case.first_look else None

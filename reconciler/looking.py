@@ -21,6 +21,7 @@ class Answer:
     clock: ClockOffset = EXACT
     error: str | None = None
     misconfigured: bool = False
+    hangs: bool = False  # a call is still under way: do not ask again
 
 
 class Asker:
@@ -44,9 +45,11 @@ class Asker:
         if call is None:
             return Answer(error="it was not asked")
         if call.is_late:
-            return Answer(error=f"it still has not answered a call made at {call.began:%H:%M:%S} UTC")
+            since = f"{call.began:%H:%M:%S} UTC"
+            return Answer(error=f"it still has not answered a call made at {since}", hangs=True)
         if not call.done.wait(max(0.0, call.deadline - time.monotonic())) or call.result is None:
-            return Answer(error=f"it did not answer within {call.deadline - call.began_monotonic:.0f} s")
+            seconds = call.deadline - call.began_monotonic
+            return Answer(error=f"it did not answer within {seconds:.0f} s", hangs=True)
         return call.result
 
 
@@ -81,17 +84,19 @@ class _Call(Thread):
             self.done.set()
 
     def _answer(self) -> Answer:
-        scope = self.bound.scope
         identity = self._identity()
         asked_at, began = datetime.now(UTC), time.monotonic()
-        seen = scope.observe(self.runs, self.deadline)
+        seen = self.bound.scope.observe(self.runs, self.deadline)
         took = timedelta(seconds=time.monotonic() - began)
-        if _says_gone(seen) and self._identity() != identity:
+        _must_be_sound(seen)
+        if self._identity() != identity:  # else what one place shows would be noted as another's
             raise AdapterError("its identity changed while it was being looked at")
         return Answer(identity=identity, seen=seen, clock=_clock(seen, asked_at, took))
 
     def _identity(self) -> str:
         identity, pin = self.bound.scope.identity(self.deadline), self.bound.identity_pin
+        if not identity:
+            raise AdapterError("it does not say which place it is")
         if pin is not None and identity != pin:
             raise Misconfigured(
                 f"its identity is '{identity}', but the configuration pins '{pin}': "
@@ -100,8 +105,21 @@ class _Call(Thread):
         return identity
 
 
-def _says_gone(seen: Seen) -> bool:
-    return any(one.condition is Condition.GONE for many in seen.observations.values() for one in many)
+def _must_be_sound(seen: Seen) -> None:
+    """Whatever an adapter gets wrong makes its scope UNKNOWN, never a verdict."""
+    resources = list(seen.strangers)
+    times = [seen.place_time, seen.place_started]
+    for run_id, observations in seen.observations.items():
+        for one in observations:
+            if one.resource is None and one.condition not in (Condition.GONE, Condition.UNKNOWN):
+                raise AdapterError(f"the adapter says {one.condition} and names no resource")
+            if one.resource is not None and one.resource.run_id != run_id:
+                raise AdapterError("the adapter answers for one flow run with the resource of another")
+            resources += [one.resource] if one.resource else []
+            times.append(one.ended_at)
+    times += [resource.created_at for resource in resources]
+    if any(time is not None and time.tzinfo is None for time in times):
+        raise AdapterError("the adapter gives a time without a time zone")
 
 
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:

@@ -7,41 +7,51 @@ share one SQLite file, so that neither undoes the other's notes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 from reconciler.model import Resource, RunId, Sighting
 
-_KEPT_UNSEEN = timedelta(days=7)
+_KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
+_CHUNK = 500  # SQLite's bound on variables is 999 in old builds
+_VERSION = 1
+_DROP = "drop table if exists sightings; drop table if exists identities; drop table if exists breakers;"
 _SCHEMA = """
 create table if not exists sightings (
-  scope text, identity text, run_id text, resource_id text, title text, created_at text, node text,
-  first_seen text, last_seen text, live_seen text, ended_seen text, reason text,
+  scope text not null, identity text not null, run_id text not null, resource_id text not null, title text not null,
+  key text not null, created_at text, created_within real not null, node text,
+  first_seen text not null, last_seen text not null, live_seen text, ended_seen text, reason text not null,
   primary key (run_id, scope, identity, resource_id)
 );
-create table if not exists identities (scope text primary key, identity text, changed_at text, former text);
-create table if not exists breakers (scope text primary key, since text);
+create index if not exists sightings_by_age on sightings (last_seen);
+create table if not exists identities (
+  scope text primary key, identity text not null, since text not null, former text
+);
+create table if not exists breakers (scope text primary key, since text not null);
+pragma user_version = 1;
 """
 _NOTE = """
-insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
   last_seen = excluded.last_seen, title = excluded.title, reason = excluded.reason,
   live_seen = coalesce(excluded.live_seen, live_seen),
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
+# whatever stands in a file that somebody else wrote
+_TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A scope's identity, and since when it is another than before (None: as far as is remembered, always)."""
+    """A scope's identity, since when it is the known one, and what it was before (None: that was the first contact)."""
 
     identity: str
-    changed_at: datetime | None = None
+    since: datetime
     former: str | None = None
 
 
@@ -56,23 +66,19 @@ class Memory:
     def close(self) -> None:
         self._database.close()
 
-    def sightings(self, identities: Mapping[str, str]) -> dict[RunId, list[Sighting]]:
-        """Recall what each scope showed under its present identity."""
+    def recall(self, run_ids: Collection[RunId]) -> dict[RunId, list[Sighting]]:
+        """Recall what any scope ever showed of these runs, under whatever identity."""
         found: dict[RunId, list[Sighting]] = {}
+        asked = {str(run_id): run_id for run_id in run_ids}
+        texts = list(asked)
         with self._trying("read sightings"):
-            for scope, identity in identities.items():
-                query = "select * from sightings where scope = ? and identity = ?"
-                for row in self._database.execute(query, (scope, identity)):
-                    sighting = _sighting(row)
-                    found.setdefault(sighting.resource.run_id, []).append(sighting)
-        return found
-
-    def sighted_runs(self, scope: str) -> set[RunId]:
-        """Recall which runs a scope ever showed, under whatever identity."""
-        found: set[RunId] = set()
-        with self._trying("read sightings"):
-            rows = self._database.execute("select distinct run_id from sightings where scope = ?", (scope,))
-            found = {UUID(run_id) for (run_id,) in rows}
+            for start in range(0, len(texts), _CHUNK):
+                chunk = texts[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                for row in self._database.execute(f"select * from sightings where run_id in ({marks})", chunk):  # noqa: S608
+                    with self._trying("read a sighting"):
+                        sighting = _sighting(row, asked[row[2]])
+                        found.setdefault(sighting.resource.run_id, []).append(sighting)
         return found
 
     def note(self, sightings: Iterable[Sighting]) -> None:
@@ -81,11 +87,11 @@ class Memory:
 
     def forget(self, in_flight: Collection[RunId], now: datetime) -> None:
         """Drop what is no longer of use: old sightings of runs that are over, and all beyond the bound."""
+        kept = {str(run_id) for run_id in in_flight}
         with self._trying("tidy sightings"), self._database:
-            old = self._database.execute(
-                "select rowid, run_id from sightings where last_seen < ?", (_text(now - _KEPT_UNSEEN),)
-            )
-            over = [(rowid,) for rowid, run_id in old if UUID(run_id) not in in_flight]
+            query = "select rowid, run_id from sightings where last_seen < ?"
+            old = self._database.execute(query, (_text(now - _KEPT_UNSEEN),)).fetchall()
+            over = [(rowid,) for rowid, run_id in old if run_id not in kept]
             self._database.executemany("delete from sightings where rowid = ?", over)
             self._database.execute(
                 "delete from sightings where rowid in "
@@ -95,24 +101,23 @@ class Memory:
 
     def learn(self, scope: str, identity: str, now: datetime) -> Known:
         """Remember the identity that a scope shows now."""
-        known = Known(identity)
+        known = Known(identity, now)
         with self._trying("keep identities"), self._database:
-            query = "select identity, changed_at, former from identities where scope = ?"
+            query = "select identity, since, former from identities where scope = ?"
             row = self._database.execute(query, (scope,)).fetchone()
             if row is not None:
-                before = Known(row[0], _time(row[1]), row[2])
+                before = Known(row[0], _moment(row[1]), row[2])
                 known = before if before.identity == identity else Known(identity, now, before.identity)
-            self._database.execute(
-                "insert or replace into identities values (?, ?, ?, ?)",
-                (scope, known.identity, _text(known.changed_at), known.former),
-            )
+            if row is None or known.since == now:
+                values = (scope, known.identity, _text(known.since), known.former)
+                self._database.execute("insert or replace into identities values (?, ?, ?, ?)", values)
         return known
 
     def breakers(self) -> dict[str, datetime]:
         found: dict[str, datetime] = {}
         with self._trying("read breakers"):
             rows = self._database.execute("select scope, since from breakers")
-            found = {scope: datetime.fromisoformat(since) for scope, since in rows}
+            found = {scope: _moment(since) for scope, since in rows}
         return found
 
     def note_breakers(self, tripped: Collection[str], now: datetime) -> None:
@@ -136,35 +141,45 @@ class Memory:
     def _trying(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except _TROUBLE as error:
             where = self._path or "the state"
             self.problems.append(f"could not {what} in {where} ({error}): going on without, which may delay verdicts")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
     database = sqlite3.connect(path or ":memory:", timeout=5.0, check_same_thread=False)
-    database.executescript(_SCHEMA)
+    if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's notes may be forgotten
+        database.executescript(_DROP + _SCHEMA)
     return database
 
 
-def _row(sighting: Sighting) -> tuple[str | None, ...]:
+def _row(sighting: Sighting) -> tuple[str | float | None, ...]:
     resource = sighting.resource
     return (
-        *(sighting.scope, sighting.identity, str(resource.run_id), resource.id, resource.title),
-        *(_text(resource.created_at), resource.node, _text(sighting.first_seen), _text(sighting.last_seen)),
-        *(_text(sighting.live_seen), _text(sighting.ended_seen), sighting.reason),
+        *(sighting.scope, sighting.identity, str(resource.run_id), resource.id, resource.title, resource.key),
+        *(_text(resource.created_at), resource.created_within.total_seconds(), resource.node),
+        *(_text(sighting.first_seen), _text(sighting.last_seen), _text(sighting.live_seen), _text(sighting.ended_seen)),
+        sighting.reason,
     )
 
 
-def _sighting(row: tuple[str, ...]) -> Sighting:
-    scope, identity, run_id, resource_id, title, created_at, node, first, last, live, ended, reason = row
-    resource = Resource(id=resource_id, title=title, run_id=UUID(run_id), created_at=_time(created_at), node=node)
+def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
+    scope, identity, _, resource_id, title, key, created_at, within, node, first, last, live, ended, reason = row
+    resource = Resource(
+        id=resource_id,
+        title=title,
+        run_id=run_id,
+        key=key,
+        created_at=_time(created_at),
+        created_within=timedelta(seconds=within),
+        node=node,
+    )
     return Sighting(
         scope=scope,
         identity=identity,
         resource=resource,
-        first_seen=datetime.fromisoformat(first),
-        last_seen=datetime.fromisoformat(last),
+        first_seen=_moment(first),
+        last_seen=_moment(last),
         live_seen=_time(live),
         ended_seen=_time(ended),
         reason=reason,
@@ -173,8 +188,15 @@ def _sighting(row: tuple[str, ...]) -> Sighting:
 
 def _text(time: datetime | None) -> str | None:
     """Every time is written in UTC with microseconds, so that text order is time order."""
-    return None if time is None else time.isoformat(timespec="microseconds")
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else _moment(text)
+
+
+def _moment(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a time zone: {text}")
+    return time

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -94,6 +94,7 @@ class Guard(StrEnum):
     """What holds a zombie back. The order is that of `guards.py`."""
 
     AGAIN = "again"
+    LISTING = "listing"
     BREAKER = "breaker"
     IDENTITY = "identity"
     QUIET = "quiet"
@@ -132,6 +133,11 @@ class FlowRun:
         return self.state_type is StateType.SCHEDULED and self.retry_type == "in_process"
 
     @property
+    def may_run(self) -> bool:
+        """RUNNING, or asleep in its process: what its absence would make a zombie."""
+        return self.state_type is StateType.RUNNING or self.awaits_retry_in_process
+
+    @property
     def is_in_process_subflow(self) -> bool:
         return self.parent_task_run_id is not None and not (self.deployment_id or self.work_pool or self.pid)
 
@@ -143,8 +149,14 @@ class Resource:
     id: str  # the platform's own, never reused: container id, Job UID, task ARN, boot id + pid + start time
     title: str  # for sentences: "Docker container 016aa6b2b5b6 (stereotyped-otter) on engine prod-7"
     run_id: RunId
+    key: str = ""  # what an infrastructure_pid says of it, behind its last ":" or whole; default: the id
     created_at: datetime | None = None  # the place's clock
+    created_within: timedelta = timedelta(0)  # how coarse that time is: plus or minus
     node: str | None = None
+
+    def is_named_by(self, pid: str) -> bool:
+        key = self.key or self.id
+        return pid == key or pid.endswith(f":{key}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,58 +253,3 @@ class Heartbeat:
     count: int
     first: datetime
     last: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What one scope had to say of one run."""
-
-    scope: str
-    mapped: bool
-    place: Place
-    sightings: tuple[Sighting, ...] = ()  # under the scope's present identity
-    observations: tuple[Observation, ...] = ()
-    error: str | None = None  # why it could not tell
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """Everything that is known of one flow run in this cycle."""
-
-    run: FlowRun
-    looks: tuple[Look, ...] = ()
-    history: tuple[StateRecord, ...] | None = None  # oldest first; None: not read yet
-    history_error: str | None = None
-    first_look: datetime | None = None  # our clock; set when this is the second look of the cycle
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeView:
-    """One scope in this cycle."""
-
-    name: str
-    adapter: str
-    exclusive: bool = False
-    identity: str | None = None
-    error: str | None = None
-    misconfigured: bool = False
-    incomplete: str | None = None
-    clock: ClockOffset = EXACT
-    place_started: datetime | None = None
-    identity_changed_at: datetime | None = None  # ours; None: never, as far as is remembered
-    former_identity: str | None = None
-    breaker_since: datetime | None = None  # ours
-    mapped: int = 0
-    sighted: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """All that `decide` may know. `taken_at` (ours) is the only clock."""
-
-    taken_at: datetime
-    cases: tuple[Case, ...]
-    scopes: MappingOf[str, ScopeView]
-    server_clock: ClockOffset = EXACT
-    heartbeats: MappingOf[RunId, Heartbeat] = field(default_factory=dict)
-    heartbeats_error: str | None = None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.looking import Answer, Asker, look
 from reconciler.memory import Known, Memory
-from reconciler.model import Condition, FlowRun, Look, Observation, Place, Resource, RunId, ScopeView, Sighting
+from reconciler.model import Condition, FlowRun, Observation, Place, Resource, RunId, Sighting
 from reconciler.plan import Listing, Plan
 from reconciler.ports import BoundScope
+from reconciler.snapshot import Look, ScopeView
 
 Looks = dict[RunId, tuple[Look, ...]]
 
@@ -31,26 +32,48 @@ class _Answered:
 
 
 class Outlook:
-    def __init__(self, bounds: Sequence[BoundScope], memory: Memory, deadline: float) -> None:
+    """The scopes of a configuration with their memory. `now` is our clock; `deadline` the seconds for one look."""
+
+    def __init__(
+        self,
+        bounds: Sequence[BoundScope],
+        memory: Memory,
+        deadline: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._askers = [Asker(bound) for bound in bounds]
         self._memory = memory
-        self._deadline = deadline  # seconds that a scope has for one look
+        self._deadline = deadline
+        self._now = now
 
     def look(self, runs: Sequence[FlowRun], *, everywhere: bool) -> tuple[dict[str, ScopeView], Looks]:
         """Ask each scope about the runs that are mapped to it or were seen there (`everywhere`: about all of them)."""
-        asked = {asker.bound.scope.name: self._asked(asker.bound, runs, everywhere) for asker in self._askers}
+        ids = [run.id for run in runs]
+        places = {run_id: {s.scope for s in sightings} for run_id, sightings in self._memory.recall(ids).items()}
+        asked = {
+            bound.scope.name: [
+                run
+                for run in runs
+                if everywhere or bound.mapping.covers(run) or bound.scope.name in places.get(run.id, ())
+            ]
+            for bound in self._bounds
+        }
         answers = look(self._askers, asked, self._deadline)
-        now = datetime.now(UTC)
-        answered = [
-            self._answered(asker.bound, answers[asker.bound.scope.name], asked[asker.bound.scope.name], now)
-            for asker in self._askers
-        ]
-        ids = {run.id for run in runs}
-        self._memory.note(sighting for one in answered for sighting in _sightings(one, ids, now))
-        seen = self._memory.sightings({one.name: one.known.identity for one in answered if one.known})
-        looks = {run.id: tuple(_looks(run, answered, seen.get(run.id, ()))) for run in runs}
+        now = self._now()
+        answered = [self._answered(bound, answers, asked, now) for bound in self._bounds]
+        self._memory.note(sighting for one in answered for sighting in _sightings(one, set(ids), now))
+        recalled = self._memory.recall(ids)
+        looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()))) for run in runs}
         breakers = self._memory.breakers()
         return {one.name: _view(one, looks, breakers.get(one.name)) for one in answered}, looks
+
+    def unasked(self) -> dict[str, ScopeView]:
+        """The scopes of a pass that did not get as far as looking."""
+        why = "it was not asked, since the flow runs could not be listed"
+        return {
+            bound.scope.name: ScopeView(name=bound.scope.name, adapter=bound.adapter, error=why)
+            for bound in self._bounds
+        }
 
     def remember(self, listing: Listing, plan: Plan, now: datetime) -> None:
         """Keep what the next pass may need, and drop what no pass will."""
@@ -65,16 +88,18 @@ class Outlook:
         """Close the memory; the scopes are their maker's to close."""
         self._memory.close()
 
-    def _asked(self, bound: BoundScope, runs: Sequence[FlowRun], everywhere: bool) -> list[FlowRun]:  # noqa: FBT001
-        if everywhere:
-            return list(runs)
-        sighted = self._memory.sighted_runs(bound.scope.name)
-        return [run for run in runs if bound.mapping.covers(run) or run.id in sighted]
+    @property
+    def _bounds(self) -> list[BoundScope]:
+        return [asker.bound for asker in self._askers]
 
-    def _answered(self, bound: BoundScope, answer: Answer, asked: Sequence[FlowRun], now: datetime) -> _Answered:
-        known = self._memory.learn(bound.scope.name, answer.identity, now) if answer.identity else None
+    def _answered(
+        self, bound: BoundScope, answers: Mapping[str, Answer], asked: Mapping[str, Sequence[FlowRun]], now: datetime
+    ) -> _Answered:
+        name = bound.scope.name
+        answer = answers[name]
+        known = self._memory.learn(name, answer.identity, now) if answer.identity else None
         strangers = {resource.run_id: resource for resource in answer.seen.strangers} if answer.seen else {}
-        return _Answered(bound, answer, known, frozenset(run.id for run in asked), strangers)
+        return _Answered(bound, answer, known, frozenset(run.id for run in asked[name]), strangers)
 
 
 def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator[Sighting]:
@@ -100,17 +125,19 @@ def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator
 
 def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sighting]) -> Iterator[Look]:
     for one in answered:
-        here = tuple(sighting for sighting in sightings if sighting.scope == one.name)
+        there = [sighting for sighting in sightings if sighting.scope == one.name]
         mapped, asked = one.bound.mapping.covers(run), run.id in one.asked
-        if not (mapped or here or asked or run.id in one.strangers):
+        if not (mapped or there or asked or run.id in one.strangers):
             continue
+        place, error = _place(one.bound, run)
         yield Look(
             scope=one.name,
             mapped=mapped,
-            place=_place(one.bound, run),
-            sightings=here,
+            sighted=bool(there),
+            place=place,
+            sightings=tuple(s for s in there if one.known and s.identity == one.known.identity),
             observations=tuple(_observations(run, one)),
-            error=one.answer.error,
+            error=one.answer.error or error,
         )
 
 
@@ -125,29 +152,29 @@ def _stranger(resource: Resource) -> Observation:
     return Observation(condition=Condition.ALIVE, reason="is running", resource=resource)
 
 
-def _place(bound: BoundScope, run: FlowRun) -> Place:
+def _place(bound: BoundScope, run: FlowRun) -> tuple[Place, str | None]:
     try:
-        return bound.scope.locate(run)
-    except Exception:  # noqa: BLE001 - a pid that an adapter chokes on is not one of its own
-        return Place.ELSEWHERE
+        return bound.scope.locate(run), None
+    except Exception as error:  # noqa: BLE001 - a bug of an adapter makes its scope UNKNOWN for the run
+        return Place.ELSEWHERE, f"the adapter failed on the infrastructure_pid with {type(error).__name__}: {error}"
 
 
 def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> ScopeView:
-    seen, answer = one.answer.seen, one.answer
+    seen, answer, known = one.answer.seen, one.answer, one.known
     mine = [look for many in looks.values() for look in many if look.scope == one.name]
     return ScopeView(
         name=one.name,
         adapter=one.bound.adapter,
         exclusive=one.bound.mapping.exclusive,
-        identity=one.known.identity if one.known else None,
+        pinned=one.bound.identity_pin is not None,
+        identity=known.identity if known else None,
         error=answer.error,
         misconfigured=answer.misconfigured,
         incomplete=seen.incomplete if seen else None,
         clock=answer.clock,
-        place_started=seen.place_started if seen else None,
-        identity_changed_at=one.known.changed_at if one.known else None,
-        former_identity=one.known.former if one.known else None,
+        known_since=known.since if known else None,
+        former_identity=known.former if known else None,
         breaker_since=breaker_since,
         mapped=sum(look.mapped for look in mine),
-        sighted=sum(bool(look.sightings) for look in mine),
+        sighted=sum(look.sighted for look in mine),
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from reconciler.model import FlowRun, Guard, Observation, OutcomeKind, RunId, ScopeView, StateRecord, Verdict
+from reconciler.model import FlowRun, Guard, Observation, OutcomeKind, RunId, StateRecord, Verdict
+from reconciler.snapshot import ScopeView
+from reconciler.weigh import Weighed
 
 
 class Mode(StrEnum):
@@ -74,18 +76,28 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A run as it was weighed, and its verdict before the guards."""
+
+    weighed: Weighed
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Breaker:
     """A scope in which too much vanished at once."""
 
     scope: str
     absent: int
     counted: int
+    holds: bool = True  # False: all of it was released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     findings: tuple[Finding, ...]
     breakers: tuple[Breaker, ...] = ()
+    judged: tuple[Judged, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def suspects(self) -> tuple[Finding, ...]:
@@ -114,7 +126,8 @@ class Listing:
     """The in-flight flow runs of one pass."""
 
     runs: tuple[FlowRun, ...]
-    problems: tuple[str, ...] = ()  # why it may not be everything; any problem makes the pass incomplete
+    problems: tuple[str, ...] = ()  # what could not be read; any problem makes the pass incomplete
+    is_whole: bool = True  # False: it broke off, so more than single rows are missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

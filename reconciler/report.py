@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.model import Guard, OutcomeKind, ScopeView, Verdict
+from reconciler.model import Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding
+from reconciler.snapshot import ScopeView
 
 EXIT_OK, EXIT_INCOMPLETE, EXIT_USAGE, EXIT_ZOMBIES, EXIT_BREAKER, EXIT_BUG, EXIT_CONFIG = 0, 1, 2, 3, 4, 70, 78
 
@@ -21,7 +22,7 @@ _STYLES = {Verdict.ZOMBIE: "bold red", Verdict.HELD: "yellow", Verdict.UNKNOWN: 
 def exit_code(report: CycleReport, *, tells_zombies: bool) -> int:
     """Choose the first that applies of 4, 1, 3, 0. `tells_zombies` is --exit-code."""
     findings = report.plan.findings
-    if any(finding.guard is Guard.BREAKER for finding in findings):
+    if any(breaker.holds for breaker in report.plan.breakers):
         return EXIT_BREAKER
     if report.problems:
         return EXIT_INCOMPLETE
@@ -30,7 +31,7 @@ def exit_code(report: CycleReport, *, tells_zombies: bool) -> int:
     return EXIT_OK
 
 
-def sentence(report: CycleReport) -> str:
+def summary(report: CycleReport) -> str:
     """Say what the pass found and did, in one sentence."""
     if not report.was_listed:
         return f"Nothing was judged: the flow runs could not be listed ({_cost(report)})."
@@ -57,9 +58,10 @@ def lines(report: CycleReport) -> Iterator[str]:
             f"{finding.verdict:<9} {run.id}  {run.name}  {run.state_name}  [{_rule(finding)}] {finding.reason}"
         )
         yield from (_clean(f"          -> {text}") for text in _settlement(report, finding))
-    for problem in (*report.problems, *report.warnings):
-        yield _clean(f"problem   {problem}")
-    yield sentence(report)
+    yield from (_clean(f"problem   {text}") for text in report.problems)
+    yield from (_clean(f"warning   {text}") for text in report.warnings)
+    yield from (f"breaker   {text}" for text in _breakers(report))
+    yield summary(report)
 
 
 def table(report: CycleReport) -> RenderableType:
@@ -80,8 +82,9 @@ def table(report: CycleReport) -> RenderableType:
         )
     problems = [Text(_clean(f"problem: {text}"), style="red") for text in report.problems]
     warnings = [Text(_clean(f"warning: {text}"), style="yellow") for text in report.warnings]
+    breakers = [Text(f"breaker: {text}", style="bold red") for text in _breakers(report)]
     head = [rows] if rows.row_count else []
-    return Group(*head, *problems, *warnings, Text(sentence(report)))
+    return Group(*head, *problems, *warnings, *breakers, Text(summary(report)))
 
 
 def notable(report: CycleReport) -> list[Finding]:
@@ -100,7 +103,7 @@ def as_json(report: CycleReport) -> dict[str, object]:
         "taken_at": _time(report.taken_at),
         "duration_seconds": round(report.duration.total_seconds(), 3),
         "api": {"url": report.api_url, "server_version": report.server_version, "calls": report.api_calls},
-        "problems": [*report.problems, *report.warnings],
+        "problems": list(report.problems),
         "scopes": [_scope(scope) for scope in report.scopes],
         "counts": {"in_flight": sum(counts.values())} | {str(verdict): counts[verdict] for verdict in Verdict},
         "runs": [_run(report, finding) for finding in report.plan.findings],
@@ -149,6 +152,12 @@ def _settlement(report: CycleReport, finding: Finding) -> Iterator[str]:
         yield f"{verb}: {outcome.detail}" if outcome.detail else verb
     elif finding.verdict is Verdict.ZOMBIE:
         yield "would be set to Crashed"
+
+
+def _breakers(report: CycleReport) -> Iterator[str]:
+    for breaker in report.plan.breakers:
+        if breaker.holds:
+            yield f"{breaker.absent} of {breaker.counted} runs vanished from scope '{breaker.scope}' at once; held"
 
 
 def _verdicts(report: CycleReport) -> Mapping[Verdict, int]:

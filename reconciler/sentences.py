@@ -33,6 +33,7 @@ def gone_sentence(absence: Absence, now: datetime) -> str:
 
 
 def _last_seen(sighting: Sighting, now: datetime) -> str:
-    if sighting.live_seen is None:
-        return f"last seen {moment(sighting.last_seen, now)}, when it had ended already"
-    return f"last seen {sighting.reason.removeprefix('is ')} {moment(sighting.live_seen, now)}"
+    what = sighting.reason.removeprefix("is ")
+    if sighting.ended_seen is not None or sighting.live_seen is None:
+        return f"when last seen, {moment(sighting.last_seen, now)}, it had {what}"
+    return f"last seen {what} {moment(sighting.live_seen, now)}"

@@ -134,7 +134,11 @@ class FakeScope:
 
     def resource(self, run: FlowRun, created_at: datetime | None = None) -> Resource:
         return Resource(
-            id=f"res-{run.id}", title=f"fake {run.name} at {self.place}", run_id=run.id, created_at=created_at
+            id=f"res-{run.id}",
+            title=f"fake {run.name} at {self.place}",
+            run_id=run.id,
+            key=run.pid or "",
+            created_at=created_at,
         )
 
     def alive(self, run: FlowRun) -> Observation:

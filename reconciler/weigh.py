@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
-from reconciler.model import (
-    AbsenceCounts,
-    Case,
-    Condition,
-    Look,
-    Observation,
-    Place,
-    Resource,
-    ScopeView,
-    Sighting,
-    Snapshot,
-    StateRecord,
-    StateType,
-)
+from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting, StateRecord, StateType
+from reconciler.snapshot import Case, Look, ScopeView, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a run, since the first PENDING of the last unbroken series of them (server's clock)."""
+    """One try of a run, since the first PENDING of the last unbroken series of them. Server's clock."""
 
     began: datetime
     is_only: bool
+    former_ended: datetime  # last state before it: nothing is made for the former attempt after that
+    resumed: datetime  # as `began`, or later: when the run last left a final state
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +59,26 @@ def weigh(case: Case, snapshot: Snapshot) -> Weighed:
         blind=tuple(text for scale in scales for text in scale.blind()),
         ended=tuple(sight for scale in scales for sight in scale.ended()),
         absent=tuple(absence for scale in scales for absence in scale.absent()),
-        counted_in=frozenset(scale.look.scope for scale in scales if scale.counts()[0]),
+        counted_in=frozenset(scale.look.scope for scale in scales if case.run.may_run and scale.counts()[0]),
     )
 
 
 def attempt_of(history: tuple[StateRecord, ...]) -> Attempt:
     """Find the present attempt. Observers propose PENDING again and again, so a series of them is one beginning."""
-    befores = (None, *history[:-1])
     begins = [
-        record
-        for before, record in zip(befores, history, strict=True)
-        if record.type is StateType.PENDING and (before is None or before.type is not StateType.PENDING)
+        number
+        for number, record in enumerate(history)
+        if record.type is StateType.PENDING and (number == 0 or history[number - 1].type is not StateType.PENDING)
     ]
-    return Attempt((begins or history)[-1 if begins else 0].timestamp, is_only=len(begins) <= 1)
+    first = begins[-1] if begins else 0
+    leaves = [after.timestamp for before, after in pairwise(history) if before.type.is_terminal]
+    began = history[first].timestamp
+    return Attempt(
+        began=began,
+        is_only=len(begins) <= 1,
+        former_ended=history[max(first - 1, 0)].timestamp,
+        resumed=max([began, *leaves]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class _Scale:
 
     @property
     def concerned(self) -> bool:
-        return self.look.mapped or bool(self.look.sightings)
+        return self.look.mapped or self.look.sighted
 
     def live(self) -> Iterator[Sight]:
         return (Sight(self.scope, seen) for seen in self.look.observations if seen.condition.is_live)
@@ -121,14 +119,38 @@ class _Scale:
             if self.concerned or seen.resource:
                 yield seen.reason
         for seen in self._of(Condition.EXITED):
-            if seen.resource is None:
-                yield "it names no resource that ended"
-            elif self._is_of_this_attempt(seen.resource) is None:
-                yield f"{seen.resource.title} was made too near the attempt's beginning to say whose it is"
+            yield from self._doubts_about_end(seen)
         if self.concerned and not self.look.observations:
             yield "it gave no answer about this run"
-        if self.concerned and self.scope.incomplete and self._of(Condition.GONE):
+        if self.concerned and self.scope.incomplete:
             yield self.scope.incomplete
+
+    def _doubts_about_end(self, seen: Observation) -> Iterator[str]:
+        """Whether an end may be another attempt's, or not that of the resource that runs the flow now."""
+        run, resource = self.case.run, seen.resource
+        if resource is None:
+            yield "it names no resource that ended"
+            return
+        mine = self._is_of_this_attempt(resource)
+        if mine is None:
+            yield f"{resource.title} was made too near the attempt's beginning to say whose it is"
+        if mine and run.pid is not None and not resource.is_named_by(run.pid) and not self._pid_is_settled(run.pid):
+            yield f"its infrastructure_pid '{_short(run.pid)}' names another resource, which may run elsewhere"
+        if mine and run.state_type is not StateType.PENDING and self._ended_before(seen, run.state_since):
+            yield f"{resource.title} had ended when {run.state_name} was reported, so something else reported it"
+
+    def _pid_is_settled(self, pid: str) -> bool:
+        """The resource that the pid names was seen ended, or was here once, or can be nowhere else."""
+        seen = [seen.resource for seen in self._of(Condition.EXITED) if seen.resource]
+        seen += [sighting.resource for sighting in self.look.sightings]
+        here = self.look.place is Place.HERE or (self.look.mapped and self.scope.exclusive)
+        return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
+
+    def _ended_before(self, seen: Observation, theirs: datetime) -> bool:
+        if seen.ended_at is None:
+            return False
+        before = self.snapshot.server_clock.to_ours(theirs) - self.scope.clock.to_ours(seen.ended_at)
+        return before > self._uncertainty
 
     def absent(self) -> Iterator[Absence]:
         """Only GONE, or resources of earlier attempts: nothing of this attempt is there."""
@@ -149,11 +171,11 @@ class _Scale:
             return None, f"its infrastructure_pid '{_short(run.pid)}' points outside scope '{look.scope}'"
         if self._sighting() is not None:
             return AbsenceCounts.SIGHTED, ""
-        if run.pid is None or (self.attempt and not self.attempt.is_only):
-            return (
-                None,
-                f"nothing of this attempt was ever seen in scope '{look.scope}', and its pid may be an older one's",
-            )
+        never = f"nothing of this attempt was ever seen in scope '{look.scope}'"
+        if run.pid is None:
+            return None, f"{never}, and it has no infrastructure_pid"
+        if self.attempt and not self.attempt.is_only:
+            return None, f"{never}, and its infrastructure_pid may be an earlier attempt's"
         if look.place is Place.HERE:
             return AbsenceCounts.LOCATED, ""
         if look.mapped and self.scope.exclusive:
@@ -164,11 +186,31 @@ class _Scale:
         )
 
     def _sighting(self) -> Sighting | None:
-        mine = [seen for seen in self.look.sightings if self._is_of_this_attempt(seen.resource)]
-        return max(mine, key=lambda seen: (seen.last_seen, seen.resource.id), default=None)
+        """The last sighting of what runs this attempt."""
+        mine = [sighting for sighting in self.look.sightings if self._is_of_this_run_now(sighting)]
+        return max(mine, key=lambda sighting: (sighting.last_seen, sighting.resource.id), default=None)
+
+    def _is_of_this_run_now(self, sighting: Sighting) -> bool:
+        """Of this attempt, seen since it was last resumed, and what the pid names (unless that is an older one)."""
+        run, resource = self.case.run, sighting.resource
+        if not self._is_of_this_attempt(resource):
+            return False
+        if self.attempt is not None and sighting.last_seen <= self.snapshot.server_clock.to_ours(self.attempt.resumed):
+            return False
+        return run.pid is None or resource.is_named_by(run.pid) or self._pid_is_older(run.pid)
+
+    def _pid_is_older(self, pid: str) -> bool:
+        """The pid names a resource that is known as an earlier attempt's: the server never clears it."""
+        known = [seen.resource for seen in self.look.observations if seen.resource]
+        known += [sighting.resource for sighting in self.look.sightings]
+        return any(one.is_named_by(pid) and self._is_of_this_attempt(one) is False for one in known)
 
     def _of(self, condition: Condition) -> list[Observation]:
         return [seen for seen in self.look.observations if seen.condition is condition]
+
+    @property
+    def _uncertainty(self) -> timedelta:
+        return self.scope.clock.uncertainty + self.snapshot.server_clock.uncertainty
 
     def _is_of_this_attempt(self, resource: Resource) -> bool | None:
         """None: too near the beginning to tell. A run with one attempt has no resources of another."""
@@ -176,10 +218,13 @@ class _Scale:
             return True
         if resource.created_at is None:
             return None
-        clocks = self.scope.clock, self.snapshot.server_clock
-        after = clocks[0].to_ours(resource.created_at) - clocks[1].to_ours(self.attempt.began)
-        uncertainty: timedelta = clocks[0].uncertainty + clocks[1].uncertainty
-        return None if abs(after) <= uncertainty else after > timedelta(0)
+        made, to_ours = self.scope.clock.to_ours(resource.created_at), self.snapshot.server_clock.to_ours
+        unsure = self._uncertainty + resource.created_within
+        after = made - to_ours(self.attempt.began)
+        if abs(after) > unsure:
+            return after > timedelta(0)
+        # the clocks do not say; but after its last state nothing was made for the former attempt
+        return True if made - to_ours(self.attempt.former_ended) > unsure else None
 
 
 def _short(pid: str | None, limit: int = 80) -> str:

@@ -77,27 +77,27 @@ def _engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def _session_engine() -> Iterator[Engine]:
+def session_engine() -> Iterator[Engine]:
     yield from _engine()
 
 
 @pytest.fixture(scope="session")
-def _second_session_engine() -> Iterator[Engine]:
+def second_session_engine() -> Iterator[Engine]:
     yield from _engine()
 
 
 @pytest.fixture
-def engine(_session_engine: Engine) -> Iterator[Engine]:
+def engine(session_engine: Engine) -> Iterator[Engine]:
     """A real private Docker engine: running and without containers at the start of each test."""
-    yield _session_engine
-    _session_engine.reset()
+    yield session_engine
+    session_engine.reset()
 
 
 @pytest.fixture
-def second_engine(_second_session_engine: Engine) -> Iterator[Engine]:
+def second_engine(second_session_engine: Engine) -> Iterator[Engine]:
     """Another host's engine."""
-    yield _second_session_engine
-    _second_session_engine.reset()
+    yield second_session_engine
+    second_session_engine.reset()
 
 
 @pytest.fixture

@@ -7,21 +7,18 @@ from uuid import uuid4
 
 from reconciler.decide import decide
 from reconciler.model import (
-    Case,
     Condition,
     FlowRun,
     Heartbeat,
-    Look,
     Observation,
     Place,
     Resource,
-    ScopeView,
     Sighting,
-    Snapshot,
     StateRecord,
     StateType,
 )
 from reconciler.plan import Finding, Policy
+from reconciler.snapshot import Case, FirstLook, Look, ScopeView, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 POLICY = Policy()
@@ -41,7 +38,7 @@ def run(state: str = "RUNNING", *, age: float = 300, **changes: object) -> FlowR
         "state_since": ago(age),
         "created": ago(age + 60),
         "run_count": 1,
-        "pid": "pid-1",
+        "pid": "base:res-1",
         "work_pool": "pool",
         "worker_type": "docker",
     }
@@ -83,11 +80,13 @@ def unknown(reason: str = "cannot be read") -> Observation:
     return Observation(condition=Condition.UNKNOWN, reason=reason)
 
 
-def sighting(of: FlowRun, scope: str = "a", *, made: float = 350, ended: float | None = None) -> Sighting:
+def sighting(
+    of: FlowRun, scope: str = "a", *, made: float = 350, ended: float | None = None, name: str = "res-1"
+) -> Sighting:
     return Sighting(
         scope=scope,
         identity="id-a",
-        resource=resource(of, made=made),
+        resource=resource(of, made=made, name=name),
         first_seen=ago(340),
         last_seen=ago(90),
         live_seen=ago(90),
@@ -97,7 +96,16 @@ def sighting(of: FlowRun, scope: str = "a", *, made: float = 350, ended: float |
 
 
 def look(*observations: Observation, scope: str = "a", mapped: bool = True, **kw: object) -> Look:
-    return Look(scope=scope, mapped=mapped, observations=observations, **({"place": Place.UNSAID} | kw))  # type: ignore[arg-type]
+    values = {"place": Place.UNSAID, "sighted": bool(kw.get("sightings"))} | kw
+    return Look(scope=scope, mapped=mapped, observations=observations, **values)  # type: ignore[arg-type]
+
+
+def first_look(seconds: float, *looks: Look) -> FirstLook:
+    """What such looks had found that many seconds ago."""
+    seen = [(look.scope, one) for look in looks for one in look.observations]
+    absent = {look.scope for look in looks} - {scope for scope, one in seen if one.condition.is_live}
+    ended = {one.resource.id for _, one in seen if one.condition is Condition.EXITED and one.resource}
+    return FirstLook(ago(seconds), frozenset(absent), frozenset(ended))
 
 
 def history(of: FlowRun, *earlier: tuple[str, float]) -> tuple[StateRecord, ...]:
@@ -111,7 +119,7 @@ def history(of: FlowRun, *earlier: tuple[str, float]) -> tuple[StateRecord, ...]
 def case(of: FlowRun, *looks: Look, confirmed: bool = True, past: tuple[StateRecord, ...] | None = None) -> Case:
     """Make a case with its history read; `confirmed`: this is the second look, 10 s after the first."""
     past = history(of) if past is None else past
-    return Case(run=of, looks=looks, history=past, first_look=ago(10) if confirmed else None)
+    return Case(run=of, looks=looks, history=past, first_look=first_look(10, *looks) if confirmed else None)
 
 
 def scope(name: str = "a", **changes: object) -> ScopeView:

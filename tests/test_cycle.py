@@ -16,7 +16,7 @@ from reconciler.model import FlowRun, Guard, RunMapping, Verdict
 from reconciler.outlook import Outlook
 from reconciler.plan import CycleReport, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
-from reconciler.report import as_json, exit_code, lines, sentence
+from reconciler.report import as_json, exit_code, lines, summary
 from reconciler.testing import FakeOrchestrator, FakeScope, flow_run
 
 EVERY = RunMapping(work_pools=frozenset({"pool"}))
@@ -67,7 +67,7 @@ def test_a_removed_resource_that_was_sighted_is_settled(bench: Bench) -> None:
     report = bench.run()
     assert [finding.run.id for finding in bench.api.written] == [runs[0].id]
     assert bench.api.written[0].message.startswith("fake test-run at engine-1 was removed; last seen running ")
-    assert "1 accepted" in sentence(report)
+    assert "1 accepted" in summary(report)
     assert exit_code(report, tells_zombies=False) == 0
 
 

@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from reconciler.decide import decide
-from reconciler.model import Case, ClockOffset, Guard, Place, StateRecord, StateType, Verdict
+from reconciler.model import ClockOffset, Guard, Place, StateRecord, StateType, Verdict
 from reconciler.plan import Mode, Policy, transition_id
+from reconciler.snapshot import Case
 
 from .spec import (
     NOW,
@@ -21,6 +22,7 @@ from .spec import (
     beat,
     case,
     exited,
+    first_look,
     gone,
     history,
     look,
@@ -215,7 +217,7 @@ def rows() -> list[tuple[str, Case, str, str]]:  # noqa: PLR0915 - it is a table
     r = asleep(due=-60)
     row("asleep, dead, not yet due", case(r, look(exited(r, ended=600))), "WAITING", "10")
     r = asleep(due=None)  # type: ignore[arg-type]
-    row("asleep without a time, dead", case(r, look(exited(r, ended=600))), "WAITING", "10")
+    row("asleep without a time, dead", case(r, look(exited(r, ended=600))), "HELD", "10")
     r = run()
     row("its history is not read yet", replace(case(r, look(exited(r))), history=None), "WAITING", "10")
     r = run()
@@ -230,7 +232,12 @@ def rows() -> list[tuple[str, Case, str, str]]:  # noqa: PLR0915 - it is a table
     row("removed, no pid, pid-less runs are not located", case(r, look(gone(r), place=Place.HERE)), "UNMANAGED", "5")
     row("removed, state younger than grace", vanished(age=29), "WAITING", "10")
     row("removed, first look", replace(vanished(), first_look=None), "WAITING", "10")
-    row("removed, second look too early", replace(vanished(), first_look=ago(9)), "WAITING", "10")
+    row(
+        "removed, second look too early",
+        replace(vanished(), first_look=first_look(9, *vanished().looks)),
+        "WAITING",
+        "10",
+    )
     r = asleep(due=60)
     row("asleep past its time, removed", case(r, look(gone(r), sightings=(sighting(r),))), "ZOMBIE", "7")
     r = asleep(due=20)
@@ -331,13 +338,69 @@ class TestClocks:
 
     def test_too_near_the_attempt_s_beginning_to_tell(self) -> None:
         r = run()
-        one = case(r, look(exited(r, made=358)), past=history(r, *SECOND_ATTEMPT))
+        at_once = (("PENDING", 900), ("RUNNING", 890), ("SCHEDULED", 361), ("PENDING", 360))
+        one = case(r, look(exited(r, made=358)), past=history(r, *at_once))
         assert verdict(one).verdict is Verdict.ZOMBIE
         unsure = scope("a", clock=ClockOffset(uncertainty=timedelta(seconds=3)))
         assert verdict(one, unsure).verdict is Verdict.UNKNOWN
+        assert verdict(replace(one, history=history(r, *SECOND_ATTEMPT)), unsure).verdict is Verdict.ZOMBIE, (
+            "nothing was made for the former attempt after it had ended"
+        )
+
+    def test_an_uncertain_clock_waits_longer(self) -> None:
+        r = run()
+        unsure = scope("a", clock=ClockOffset(uncertainty=timedelta(seconds=2)))
+        assert verdict(case(r, look(exited(r, ended=11)))).verdict is Verdict.ZOMBIE
+        assert verdict(case(r, look(exited(r, ended=11))), unsure).verdict is Verdict.WAITING
+
+
+class TestWhoseResourceItIs:
+    """Two hosts may serve one pool, and ids may be copied: what a scope shows need not be what runs the flow."""
+
+    def test_an_end_that_the_pid_does_not_name(self) -> None:
+        r = run(pid="base:elsewhere")
+        assert verdict(case(r, look(exited(r), gone(r)))).verdict is Verdict.UNKNOWN
+        assert verdict(case(r, look(exited(r), gone(r))), scope("a", exclusive=True)).verdict is Verdict.ZOMBIE
+        seen = look(exited(r), gone(r), sightings=(sighting(r, name="elsewhere"),))
+        assert verdict(case(r, seen)).verdict is Verdict.ZOMBIE, "what the pid names was here, and is gone"
+
+    def test_a_sighting_that_the_pid_does_not_name(self) -> None:
+        r = run(pid="base:elsewhere")
+        assert verdict(case(r, look(gone(r), sightings=(sighting(r),)))).verdict is Verdict.UNMANAGED
+
+    def test_a_pid_that_is_known_as_an_earlier_attempt_s(self) -> None:
+        r = run(pid="base:old")
+        old = sighting(r, made=800, name="old")
+        seen = look(gone(r), sightings=(sighting(r), old))
+        assert verdict(case(r, seen, past=history(r, *SECOND_ATTEMPT))).verdict is Verdict.ZOMBIE
+
+    def test_what_had_ended_when_running_was_reported_did_not_report_it(self) -> None:
+        r = run(age=60)
+        assert verdict(case(r, look(exited(r, ended=70)))).verdict is Verdict.UNKNOWN
+
+    def test_a_sighting_from_before_the_run_left_a_final_state(self) -> None:
+        r = run(age=60)
+        past = history(r, ("PENDING", 900), ("RUNNING", 890), ("FAILED", 700), ("SCHEDULED", 80))
+        assert verdict(case(r, look(gone(r), sightings=(sighting(r),)), past=past)).verdict is Verdict.UNMANAGED
+
+    def test_a_sighting_last_seen_before_the_attempt_began(self) -> None:
+        r = run()
+        seen = replace(sighting(r, made=350), last_seen=ago(370))
+        one = case(r, look(gone(r), sightings=(seen,)), past=history(r, *SECOND_ATTEMPT))
+        assert verdict(one).verdict is Verdict.UNMANAGED
+
+    def test_alive_and_not_what_the_pid_names_is_reported_in_time(self) -> None:
+        for age, told in ((800, False), (1000, True)):
+            r = run(age=age, pid="base:elsewhere")
+            assert verdict(case(r, look(alive(r)))).is_notable is told
 
 
 class TestGuards:
+    def long_gone(self) -> Case:
+        of = run(age=9999)
+        seen = replace(sighting(of, made=10020), last_seen=ago(400), live_seen=ago(400))
+        return case(of, look(gone(of), sightings=(seen,)), past=history(of, ("PENDING", 10050)))
+
     def held(self, one: Case, *scopes: object, **kw: object) -> Guard | None:
         finding = verdict(one, *scopes, **kw)  # type: ignore[arg-type]
         assert (finding.verdict is Verdict.HELD) == (finding.guard is not None)
@@ -365,10 +428,43 @@ class TestGuards:
         assert [f.guard for f in plan.findings if f.rule == "7"] == [Guard.BREAKER]
 
     def test_breaker_releases_what_was_sighted(self) -> None:
-        lost = [vanished() for _ in range(3)]
+        old = [self.long_gone() for _ in range(3)]
         for seconds, expected in ((299, Verdict.HELD), (300, Verdict.ZOMBIE)):
-            plan = decide(snapshot(*lost, scopes=(scope("a", breaker_since=ago(seconds)),)), POLICY)
+            plan = decide(snapshot(*old, scopes=(scope("a", breaker_since=ago(seconds)),)), POLICY)
             assert {finding.verdict for finding in plan.findings} == {expected}
+            assert [breaker.holds for breaker in plan.breakers] == [expected is Verdict.HELD]
+
+    def test_an_open_breaker_holds_what_vanished_later(self) -> None:
+        cases = [*(self.long_gone() for _ in range(3)), *(vanished() for _ in range(3))]
+        plan = decide(snapshot(*cases, scopes=(scope("a", breaker_since=ago(9999)),)), POLICY)
+        by = {finding.run.id: finding.verdict for finding in plan.findings}
+        assert [by[one.run.id] for one in cases] == [Verdict.ZOMBIE] * 3 + [Verdict.HELD] * 3
+
+    def test_the_breaker_s_share_is_of_runs_that_can_be_absent(self) -> None:
+        others = [run(state) for state in ("PENDING", "PENDING", "CANCELLING", "CANCELLING")]
+        gone_too = [case(r, look(gone(r), sightings=(sighting(r),))) for r in others]
+        assert decide(snapshot(*[vanished() for _ in range(3)], *gone_too), POLICY).breakers
+
+    def test_half_a_list_holds_absences_and_lets_ends_pass(self) -> None:
+        r = run()
+        assert self.held(vanished(), is_whole=False) is Guard.LISTING
+        assert self.held(case(r, look(exited(r))), is_whole=False) is None
+
+    def test_first_contact_is_not_trusted_with_what_was_never_seen(self) -> None:
+        r = run()
+        one = case(r, look(gone(r)))
+        assert self.held(one, scope("a", exclusive=True, known_since=ago(199))) is Guard.IDENTITY
+        assert self.held(one, scope("a", exclusive=True, known_since=ago(199), pinned=True)) is None
+        assert self.held(vanished(), scope("a", known_since=ago(10))) is None
+
+    def test_our_crash_of_a_state_that_had_moved_on_is_ours_too(self) -> None:
+        r = run()
+        first = history(r, ("PENDING", 360), ("RUNNING", 355))[:2]
+        ours = StateRecord(
+            id=uuid4(), type=StateType.CRASHED, name="Crashed", timestamp=ago(320),
+            transition_id=transition_id(r.id, first[0].id),
+        )  # fmt: skip
+        assert self.held(case(r, look(exited(r)), past=(*first, ours, history(r)[-1]))) is Guard.AGAIN
 
     def test_breaker_never_releases_what_was_never_seen(self) -> None:
         cases = [case(r, look(gone(r))) for r in (run() for _ in range(3))]
@@ -376,8 +472,8 @@ class TestGuards:
         assert {f.guard for f in decide(snapshot(*cases, scopes=(view,)), POLICY).findings} == {Guard.BREAKER}
 
     def test_identity_change_starts_an_amnesty(self) -> None:
-        assert self.held(vanished(), scope("a", identity_changed_at=ago(199))) is Guard.IDENTITY
-        assert self.held(vanished(), scope("a", identity_changed_at=ago(200))) is None
+        assert self.held(vanished(), scope("a", known_since=ago(199), former_identity="x")) is Guard.IDENTITY
+        assert self.held(vanished(), scope("a", known_since=ago(200), former_identity="x")) is None
 
     def test_quiet_believes_heartbeats_rather_than_the_mapping(self) -> None:
         r = run()

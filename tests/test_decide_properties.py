@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.decide import decide
-from reconciler.model import Case, ClockOffset, Condition, Look, Observation, Place, StateRecord, StateType, Verdict
+from reconciler.model import ClockOffset, Condition, Observation, Place, StateRecord, StateType, Verdict
 from reconciler.plan import Finding, Mode, Policy, transition_id
+from reconciler.snapshot import Case, Look
 
 from .spec import NOW, POLICY, ago, asleep, beat, resource, run, scope, sighting, snapshot
 
@@ -80,7 +81,9 @@ def snapshots(draw: st.DrawFn):
             clock=ClockOffset(
                 timedelta(seconds=draw(st.sampled_from([0, -40, 40]))), timedelta(seconds=draw(st.sampled_from([0, 2])))
             ),
-            identity_changed_at=draw(st.sampled_from([None, ago(50), ago(900)])),
+            known_since=draw(st.sampled_from([None, ago(50), ago(900)])),
+            former_identity=draw(st.sampled_from([None, "x"])),
+            pinned=draw(st.booleans()),
             breaker_since=draw(st.sampled_from([None, ago(50), ago(900)])),
         )
         for name in ("a", "b")

@@ -5,17 +5,16 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from reconciler.memory import Memory
+from reconciler.memory import Known, Memory
 
 from .spec import NOW, ago, run, sighting
 
 
-def test_recalls_only_what_was_seen_under_the_present_identity(tmp_path: Path) -> None:
+def test_recalls_what_was_seen_under_whatever_identity(tmp_path: Path) -> None:
     memory, of = Memory(tmp_path / "m"), run()
-    memory.note([sighting(of), replace(sighting(of), identity="old")])
-    assert memory.sightings({"a": "id-a"})[of.id] == [sighting(of)]
-    assert memory.sighted_runs("a") == {of.id}
-    assert memory.sighted_runs("b") == set()
+    old = replace(sighting(of), identity="old")
+    memory.note([sighting(of), old])
+    assert memory.recall([of.id, run().id]) == {of.id: [sighting(of), old]}
 
 
 def test_keeps_first_seen_and_the_first_end() -> None:
@@ -25,7 +24,7 @@ def test_keeps_first_seen_and_the_first_end() -> None:
     memory.note([seen])
     memory.note([later])
     memory.note([replace(later, ended_seen=NOW + timedelta(seconds=5))])
-    (kept,) = memory.sightings({"a": "id-a"})[of.id]
+    (kept,) = memory.recall([of.id])[of.id]
     assert (kept.first_seen, kept.last_seen, kept.live_seen, kept.ended_seen) == (
         seen.first_seen,
         NOW,
@@ -33,15 +32,15 @@ def test_keeps_first_seen_and_the_first_end() -> None:
         NOW,
     )
     memory.note([replace(seen, last_seen=NOW, live_seen=NOW)])
-    assert memory.sightings({"a": "id-a"})[of.id][0].ended_seen is None, "it lives again"
+    assert memory.recall([of.id])[of.id][0].ended_seen is None, "it lives again"
 
 
 def test_learns_identities() -> None:
     memory = Memory()
-    assert memory.learn("a", "one", ago(100)).changed_at is None
-    assert memory.learn("a", "one", ago(90)).changed_at is None
+    assert memory.learn("a", "one", ago(100)) == Known("one", ago(100))
+    assert memory.learn("a", "one", ago(90)) == Known("one", ago(100))
     changed = memory.learn("a", "two", ago(50))
-    assert (changed.former, changed.changed_at) == ("one", ago(50))
+    assert changed == Known("two", ago(50), "one")
     assert memory.learn("a", "two", NOW) == changed
 
 
@@ -57,7 +56,7 @@ def test_forgets_old_sightings_of_runs_that_are_over() -> None:
     old = [replace(sighting(of), last_seen=NOW - timedelta(days=8)) for of in (over, held)]
     memory.note(old)
     memory.forget({held.id}, NOW)
-    assert memory.sighted_runs("a") == {held.id}
+    assert set(memory.recall([held.id, over.id])) == {held.id}
 
 
 def test_a_broken_file_is_a_warning_not_an_end(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_a_broken_file_is_a_warning_not_an_end(tmp_path: Path) -> None:
     memory = Memory(path)
     assert "going on without" in memory.problems[0]
     memory.note([sighting(of := run())])
-    assert memory.sighted_runs("a") == {of.id}, "it remembers for as long as it runs"
+    assert set(memory.recall([of.id])) == {of.id}, "it remembers for as long as it runs"
 
 
 def test_an_unwritable_place_is_a_warning(tmp_path: Path) -> None:
@@ -80,5 +79,27 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
     one, other = run(), run()
     first.note([sighting(one)])
     second.note([sighting(other)])
-    assert first.sighted_runs("a") == second.sighted_runs("a") == {one.id, other.id}
+    assert set(first.recall([one.id, other.id])) == set(second.recall([one.id, other.id])) == {one.id, other.id}
     assert sqlite3.connect(tmp_path / "m").execute("select count(*) from sightings").fetchone() == (2,)
+
+
+def test_rows_of_somebody_else_s_hand_are_skipped(tmp_path: Path) -> None:
+    memory, good = Memory(tmp_path / "m"), run()
+    bad = [run() for _ in range(3)]
+    memory.note([sighting(of) for of in (good, *bad)])
+    for of, column, value in zip(
+        bad, ("first_seen", "last_seen", "created_at"), ("never", 7, "2026-01-01"), strict=True
+    ):
+        with sqlite3.connect(tmp_path / "m") as other:
+            other.execute(f"update sightings set {column} = ? where run_id = ?", (value, str(of.id)))
+    assert set(memory.recall([good.id, *(of.id for of in bad)])) == {good.id}
+    assert len(memory.problems) == 3
+
+
+def test_another_version_s_notes_are_forgotten(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "m") as other:
+        other.execute("create table sightings (something text)")
+    memory = Memory(tmp_path / "m")
+    memory.note([sighting(of := run())])
+    assert set(memory.recall([of.id])) == {of.id}
+    assert memory.problems == []

@@ -198,13 +198,9 @@ def two_scopes(one: str, other: str, *, adapters: tuple[str, str] = ("docker", "
 @pytest.mark.parametrize(
     "text",
     [
-        two_scopes("", ""),
         two_scopes('work_pools = ["a"]', 'work_pools = ["b", "a"]'),
         two_scopes('work_pools = ["a"]', 'workers = ["w"]'),
-        two_scopes('work_pools = ["a"]', ""),
-        two_scopes('work_pools = ["a"]', "", adapters=("docker", "process")),
-        two_scopes('tags = ["a"]', 'tags = ["b"]'),
-        two_scopes('tags = ["a"]', 'tags = ["b"]', adapters=("docker", "process")),
+        two_scopes('work_pools = ["a"]', 'work_queues = ["a"]', adapters=("docker", "process")),
         two_scopes('work_pools = ["a"]\ntags = ["x"]', 'work_pools = ["a"]\ntags = ["y"]'),
     ],
 )
@@ -215,13 +211,19 @@ def test_refuses_exclusive_scopes_that_can_share_a_run(place: Place, text: str) 
     assert place.load(text.replace("exclusive = true", "exclusive = false", 1)).settings.scopes
 
 
+@pytest.mark.parametrize("keys", ["", 'tags = ["a"]\n'])
+def test_refuses_exclusive_without_saying_which_runs(place: Place, keys: str) -> None:
+    problem = place.problem(f'{API}{DOCKER}name = "x"\nexclusive = true\n{keys}')
+    assert problem.startswith("scopes[x].exclusive: ")
+    assert "give the scope work_pools, work_queues or workers" in problem
+
+
 @pytest.mark.parametrize(
     "text",
     [
         two_scopes('work_pools = ["a"]', 'work_pools = ["b"]'),
         two_scopes('work_queues = ["a"]', 'work_queues = ["b"]'),
         two_scopes('work_pools = ["a"]\nworkers = ["v"]', 'work_pools = ["a"]\nworkers = ["w"]'),
-        two_scopes("", "", adapters=("docker", "process")),
     ],
 )
 def test_accepts_exclusive_scopes_that_share_nothing(place: Place, text: str) -> None:
@@ -231,8 +233,8 @@ def test_accepts_exclusive_scopes_that_share_nothing(place: Place, text: str) ->
 def test_every_problem_at_once(place: Place) -> None:
     text = (
         '[policy]\ngrace = 30\nconfirm_afer = "1s"\nsettle_zero = "5s"\n'
-        f'[api]\nkey_file = "nokey"\n{DOCKER}\n{DOCKER}name = "x"\nexclusive = true\n'
-        f'{DOCKER}name = "y"\nexclusive = true\n'
+        f'[api]\nkey_file = "nokey"\n{DOCKER}\n{DOCKER}name = "x"\nexclusive = true\nwork_pools = ["a"]\n'
+        f'{DOCKER}name = "y"\nexclusive = true\nwork_pools = ["a"]\n'
     )
     problems = place.problems(text, RECONCILER_POLICY__QUIET="soon", RECONCILER_POLICY__GRASE="1s")
     paths = {problem.split(": ")[0] for problem in problems}

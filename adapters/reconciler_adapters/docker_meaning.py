@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from reconciler.model import Condition, Observation, Resource, RunId
@@ -17,6 +17,7 @@ _PID = re.compile(r"(?s).+://.*:([0-9a-f]{64})")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _LIVE = {"running": "is running", "paused": "is paused", "restarting": "is restarting"}
 _NOT_STARTED = "created"
+_HALF_A_SECOND = timedelta(seconds=0.5)
 _ENDED = frozenset({"exited", "dead", "removing"})
 
 
@@ -33,6 +34,7 @@ class Container:
     name: str = ""
     run_id: RunId | None = None  # None: no label, or one that is no UUID
     created_at: datetime | None = None
+    created_within: timedelta = timedelta(0)
     memory_limit: int = 0  # bytes; 0: none, or not known
     state: Mapping[str, object] = field(default_factory=dict)
 
@@ -82,6 +84,7 @@ def _listed(entry: Mapping[str, object]) -> Container:
         name=own[0].lstrip("/") if own else "",
         run_id=_run_id(entry),
         created_at=_since_1970(entry.get("Created")),
+        created_within=_HALF_A_SECOND,
     )
 
 
@@ -105,7 +108,13 @@ def read_inspection(answer: object) -> Container:
 def describe(container: Container, engine: str, run_id: RunId) -> Resource:
     name = f" ({container.name})" if container.name else ""
     title = f"Docker container {container.id[:12]}{name} on engine {engine}"
-    return Resource(id=container.id, title=title, run_id=run_id, created_at=container.created_at)
+    return Resource(
+        id=container.id,
+        title=title,
+        run_id=run_id,
+        created_at=container.created_at,
+        created_within=container.created_within,
+    )
 
 
 def judge(container: Container, resource: Resource) -> Observation:
@@ -176,8 +185,9 @@ def instant(value: object) -> datetime | None:
 
 
 def _since_1970(seconds: object) -> datetime | None:
+    """A list tells whole seconds, cut off: the middle is meant."""
     try:
-        return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) else None
+        return datetime.fromtimestamp(seconds, UTC) + _HALF_A_SECOND if isinstance(seconds, int) else None
     except (OverflowError, OSError, ValueError):
         return None
 

@@ -174,7 +174,7 @@ class _Look:
                 condition=Condition.GONE, reason=f"was not found among the processes of host {self.host}"
             )
         present = self.table.processes.get(pid)
-        resource = Resource(id=f"{self.table.boot_id}/{pid}", title=self._title(pid), run_id=run.id)
+        resource = Resource(id=f"{self.table.boot_id}/{pid}", title=self._title(pid), run_id=run.id, key=str(pid))
         if present and present.is_defunct:
             reason = "is defunct (ended, not yet reaped by its parent)"
             return Observation(condition=Condition.GONE, reason=reason, resource=resource)
@@ -189,6 +189,7 @@ class _Look:
             id=f"{self.table.boot_id}/{process.pid}/{process.start}",
             title=self._title(process.pid),
             run_id=run_id,
+            key=str(process.pid),
             created_at=self.table.started(process),
         )
 

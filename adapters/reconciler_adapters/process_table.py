@@ -31,6 +31,7 @@ _NAMESPACE = Problem(
 )
 _INIT, _KTHREADD = 1, 2
 _PF_KTHREAD = 0x00200000  # linux/sched.h; systemd tells kernel threads by it, too
+_EXEC = timedelta(seconds=5)  # far more than an exec takes
 _MARGIN = timedelta(seconds=60)  # clocks of host and server: a process this much older than a run cannot be the run's
 _RUN_ID = re.compile(rb"\0PREFECT__FLOW_RUN_ID=([^\0]*)")
 _ENDED = (FileNotFoundError, ProcessLookupError)
@@ -104,8 +105,9 @@ class Table:
     def doubt_about(self, created: datetime, pid: int | None) -> Process | None:
         """Find a process that may belong to the run of that creation time and pid, although nothing says so.
 
-        One that overwrote its environment counts only if its pid, group or session is the run's, or the run has no
-        pid: session servers (sshd, postgres) do this all day, and a flow's process leads its session.
+        One that overwrote its environment, or was started without one, counts only if its pid, group or session is the
+        run's, or the run has no pid: session servers (sshd, postgres) do this all day, and a flow's process leads its
+        session. A young one without an environment may be within its exec.
         """
         earliest = (created - _MARGIN - self.booted).total_seconds() * self.ticks
 
@@ -114,9 +116,14 @@ class Table:
 
         named = filter(is_young, (one for one in (self.processes.get(pid or 0),) if one and one.is_doubtful))
         for process in chain(named, takewhile(is_young, self.doubtful)):
-            if process.doubt is not Doubt.ERASED or pid in {None, process.pid, process.group, process.session}:
+            lasting = process.doubt is Doubt.ERASED or (process.doubt is Doubt.EMPTY and self._age(process) > _EXEC)
+            if not lasting or pid in {None, process.pid, process.group, process.session}:
                 return process
         return None
+
+    def _age(self, process: Process) -> timedelta:
+        started = self.started(process)
+        return timedelta(0) if started is None else self.taken_at - started
 
 
 def boot_id(files: ProcFiles) -> str:

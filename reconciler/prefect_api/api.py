@@ -76,12 +76,14 @@ class PrefectApi:
                     raise
                 problems.append(f"the list of {query.title} broke off: {error}")
                 break
+        is_whole = not problems
         pool_types = self._pool_types(found, problems)
         self._learn_version()
         runs = (flow_run(row, pool_types) for row in found.rows.values())
         return Listing(
             runs=tuple(run for run in runs if run.state_type is not StateType.SCHEDULED or run.awaits_retry_in_process),
             problems=(*problems, *found.unread.values()),
+            is_whole=is_whole,
         )
 
     def history(self, run_id: RunId) -> Sequence[StateRecord]:

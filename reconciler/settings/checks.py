@@ -43,6 +43,12 @@ def _scopes(scopes: tuple[ScopeSettings, ...]) -> Iterator[str]:
     for name, times in Counter(scope.name for scope in scopes).items():
         if times > 1:
             yield f"scopes[{name}].name: {times} scopes have this name; give each its own"
+    for scope in scopes:
+        if scope.exclusive and not (scope.work_pools or scope.work_queues or scope.workers):
+            yield (
+                f"scopes[{scope.name}].exclusive: says that runs can be nowhere else, and not which; give the scope "
+                "work_pools, work_queues or workers"
+            )
     for one, other in combinations(scopes, 2):
         if one.exclusive and other.exclusive and one.name != other.name and _may_share(one, other):
             yield (
@@ -58,7 +64,7 @@ def _may_share(one: ScopeSettings, other: ScopeSettings) -> bool:
         mine, theirs = getattr(one, kind), getattr(other, kind)
         if mine and theirs and mine.isdisjoint(theirs):
             return False
-    return one.mapping(()).is_explicit or other.mapping(()).is_explicit or one.adapter == other.adapter
+    return True
 
 
 def read_secrets(api: ApiSettings) -> tuple[ApiSettings, list[str]]:

@@ -1,8 +1,7 @@
-"""The Docker adapter against a real engine, named by RECONCILER_TEST_DOCKER_HOST. Scenarios D01 to D03, D07 to D09."""
+"""The Docker adapter against a real engine. Scenarios D01 to D03, D07 to D09."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,24 +16,19 @@ from docker.models.containers import Container
 from reconciler.model import Condition, FlowRun, Observation
 from reconciler.testing import AdapterContract, Fault, conditions, flow_run
 from reconciler_adapters.docker import DockerScope
-from tests.rigs.engine import busybox_root
+from tests.rigs.engine import Engine, busybox_root
 from tests.rigs.polling import wait_until
 
 pytestmark = pytest.mark.docker
 
-VARIABLE = "RECONCILER_TEST_DOCKER_HOST"
 RUN_LABEL = "io.prefect.flow-run-id"
 OURS = "reconciler-test"  # label of every container made here
 FOREVER = ["sleep", "3600"]
 
 
 @pytest.fixture(scope="session")
-def base_url() -> str:
-    url = os.environ.get(VARIABLE)
-    if not url:
-        sentence = f"A real Docker engine is needed: set {VARIABLE}, for example to unix:///var/run/docker.sock."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(sentence)
-    return url
+def base_url(session_engine: Engine) -> str:
+    return session_engine.base_url
 
 
 @pytest.fixture(scope="session")

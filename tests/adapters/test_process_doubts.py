@@ -144,6 +144,14 @@ def test_an_empty_environment_says_nothing(world: ProcessWorld, number: int) -> 
         assert "shows no environment" in seen.reason
 
 
+def test_a_process_started_without_an_environment_hides_only_its_own_run(world: ProcessWorld) -> None:
+    child = world.spawn(env={})
+    run = flow_run("4100000", created=datetime.now(UTC))
+    wait_until(lambda: look(world, run).condition is Condition.GONE, "it is no longer within its exec", every=0.2)
+    assert look(world, replace(run, pid=str(child.pid))).condition is Condition.UNKNOWN
+    assert look(world, replace(run, pid=None)).condition is Condition.UNKNOWN
+
+
 def test_a_process_that_ends_during_the_pass_is_no_error(world: ProcessWorld) -> None:
     for file in ("stat", "environ"):
         world.files.over[f"{world.spawn().pid}/{file}"] = os_error(errno.ESRCH)

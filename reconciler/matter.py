@@ -1,0 +1,115 @@
+"""One run before the table of `decide.py`: what the rules ask of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.model import AbsenceCounts, Condition, FlowRun, Observation, StateType, Verdict
+from reconciler.plan import Finding, Policy
+from reconciler.sentences import NOTHING, ended_sentence, gone_sentence
+from reconciler.snapshot import Case, ScopeView, Snapshot
+from reconciler.weigh import Absence, Sight, Weighed
+
+LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """One run before the table."""
+
+    weighed: Weighed
+    snapshot: Snapshot
+    policy: Policy
+
+    @property
+    def case(self) -> Case:
+        return self.weighed.case
+
+    @property
+    def run(self) -> FlowRun:
+        return self.case.run
+
+    @property
+    def state_age(self) -> timedelta:
+        return self.snapshot.taken_at - self.snapshot.server_clock.to_ours(self.run.state_since)
+
+    @property
+    def retry_due(self) -> datetime | None:
+        """When an in-process retry wakes, in our clock; None if the run is not asleep."""
+        if not self.run.awaits_retry_in_process or self.run.scheduled_time is None:
+            return None
+        return self.snapshot.server_clock.to_ours(self.run.scheduled_time)
+
+    @property
+    def sleeps(self) -> bool:
+        """An in-process retry that is not due yet, or does not say when it is."""
+        due = self.retry_due
+        return self.run.awaits_retry_in_process and (due is None or due > self.snapshot.taken_at)
+
+    @property
+    def should_run(self) -> bool:
+        return self.run.state_type is StateType.RUNNING or (self.run.awaits_retry_in_process and not self.sleeps)
+
+    def verdict(self, verdict: Verdict, rule: str, reason: str, sight: Sight | None = None) -> Finding:
+        scope, seen = (sight.scope.name, sight.observation) if sight else (None, None)
+        return Finding(run=self.run, verdict=verdict, rule=rule, reason=reason, scope=scope, observation=seen)
+
+
+def ended_at_first_look(matter: Matter, sight: Sight) -> bool:
+    first, resource = matter.case.first_look, sight.observation.resource
+    return first is not None and resource is not None and resource.id in first.ended
+
+
+def settle_time(matter: Matter, seen: Observation) -> tuple[timedelta, str]:
+    policy = matter.policy
+    if matter.run.state_type is StateType.PENDING:
+        return policy.settle_starting, "settle_starting"
+    if seen.exit_code == 0:
+        return policy.settle_zero, "settle_zero"
+    return policy.settle_failed, "settle_failed"
+
+
+def last_end(matter: Matter) -> Sight | None:
+    """The latest end is the one to wait for."""
+    ends = matter.weighed.ended
+    return max(ends, key=lambda s: (ended_by(matter, s), s.scope.name, str(s.observation.exit_code)), default=None)
+
+
+def ended_by(matter: Matter, sight: Sight) -> datetime:
+    """When it ended, in our clock; without a time of its own, when that was first seen."""
+    seen = sight.observation
+    if seen.ended_at is not None:
+        return sight.scope.clock.to_ours(seen.ended_at)
+    remembered = (
+        sighting.ended_seen
+        for look in matter.case.looks
+        for sighting in look.sightings
+        if look.scope == sight.scope.name and seen.resource and sighting.resource.id == seen.resource.id
+    )
+    first = matter.case.first_look.at if matter.case.first_look else matter.snapshot.taken_at
+    return min([first, *(time for time in remembered if time is not None)])
+
+
+def counting_absence(matter: Matter) -> Absence | None:
+    order = tuple(AbsenceCounts)
+    counting = [(order.index(a.counts), a.scope.name, a) for a in matter.weighed.absent if a.counts]
+    return min(counting, key=lambda item: item[:2])[2] if counting else None
+
+
+def what_was_seen(matter: Matter) -> tuple[str, Sight | None]:
+    sight, now = last_end(matter), matter.snapshot.taken_at
+    if sight is not None:
+        return ended_sentence(sight, now), sight
+    absence = counting_absence(matter) or next(iter(matter.weighed.absent), None)
+    if absence is None:
+        return "nothing was seen of it", None
+    return gone_sentence(absence, now), Sight(absence.scope, absence.observation or NOTHING)
+
+
+def doubted(matter: Matter) -> Iterator[tuple[ScopeView, Observation]]:
+    for look in matter.case.looks:
+        for seen in look.observations:
+            if seen.condition is Condition.UNKNOWN:
+                yield matter.snapshot.scopes[look.scope], seen

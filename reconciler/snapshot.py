@@ -1,0 +1,76 @@
+"""All that `decide` is given: every run with what was seen of it, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from reconciler.model import EXACT, ClockOffset, FlowRun, Heartbeat, Observation, Place, RunId, Sighting, StateRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one scope had to say of one run."""
+
+    scope: str
+    mapped: bool
+    sighted: bool = False  # it was seen there once, under whatever identity
+    place: Place
+    sightings: tuple[Sighting, ...] = ()  # under the scope's present identity
+    observations: tuple[Observation, ...] = ()
+    error: str | None = None  # why it could not tell
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """What the first look of this cycle found, when there is a second one."""
+
+    at: datetime  # ours
+    absent_from: frozenset[str] = frozenset()  # scopes
+    ended: frozenset[str] = frozenset()  # ids of resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that is known of one flow run in this cycle."""
+
+    run: FlowRun
+    looks: tuple[Look, ...] = ()
+    history: tuple[StateRecord, ...] | None = None  # oldest first; None: not read yet
+    history_error: str | None = None
+    first_look: FirstLook | None = None  # None: this is the first one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeView:
+    """One scope in this cycle."""
+
+    name: str
+    adapter: str
+    exclusive: bool = False
+    pinned: bool = False
+    identity: str | None = None
+    error: str | None = None
+    misconfigured: bool = False
+    incomplete: str | None = None
+    clock: ClockOffset = EXACT
+    known_since: datetime | None = None  # ours: since when this identity is the known one
+    former_identity: str | None = None  # None: that was the first contact
+    breaker_since: datetime | None = None  # ours
+    mapped: int = 0
+    sighted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that `decide` may know. `taken_at` (ours) is the only clock."""
+
+    taken_at: datetime
+    cases: tuple[Case, ...]
+    scopes: Mapping[str, ScopeView]
+    server_clock: ClockOffset = EXACT
+    heartbeats: Mapping[RunId, Heartbeat] = field(default_factory=dict)
+    heartbeats_error: str | None = None
+    has_heartbeats: bool = True  # False: the server has no such events
+    is_whole: bool = True  # False: the list of runs broke off, so shares of it mean nothing
