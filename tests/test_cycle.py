@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
-from reconciler.model import FlowRun, Guard, RunMapping, Verdict
+from reconciler.model import FlowRun, Guard, Heartbeat, RunMapping, Verdict
 from reconciler.outlook import Outlook
 from reconciler.plan import CycleReport, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
@@ -124,17 +124,7 @@ def test_alive_at_the_second_look_is_healthy(bench: Bench) -> None:
 
 
 def test_alive_in_a_scope_that_is_not_mapped_is_found_at_the_second_look() -> None:
-    here, there = FakeScope("here"), FakeScope("there", place="engine-2")
-    bench = Bench(here, there, mapping=RunMapping(work_pools=frozenset({"pool"}), exclusive=True))
-    bench.outlook = Outlook(
-        [
-            BoundScope(here, "fake", replace(EVERY, exclusive=True)),
-            BoundScope(there, "fake", RunMapping(tags=frozenset({"none"}))),
-        ],
-        bench.memory,
-        deadline=1.0,
-    )
-    bench.cycle.outlook = bench.outlook
+    bench, _, there = two_places(exclusive=True)
     run = flow_run("pid")
     bench.api.runs.append(run)
     there.answers[run.id] = [there.alive(run)]
@@ -151,6 +141,127 @@ def test_strangers_of_in_flight_runs_are_sightings() -> None:
     bench.scope.answers |= {run.id: [bench.scope.alive(run)] for run in runs[1:]}
     bench.run()
     assert [f.run.id for f in bench.api.written] == [runs[0].id]
+
+
+def two_places(**mapping: bool) -> tuple[Bench, FakeScope, FakeScope]:
+    """Runs are mapped to `here`; `there` only shows them."""
+    here, there = FakeScope("here"), FakeScope("there", place="engine-2")
+    bench = Bench(here, there)
+    other = RunMapping(tags=frozenset({"none"}))
+    bounds = [BoundScope(here, "fake", replace(EVERY, **mapping)), BoundScope(there, "fake", other)]
+    bench.outlook = bench.cycle.outlook = Outlook(bounds, bench.memory, deadline=1.0)
+    return bench, here, there
+
+
+def test_blind_where_it_was_only_sighted_is_unknown() -> None:
+    bench, _, there = two_places(exclusive=True)
+    runs = [flow_run("pid") for _ in range(4)]
+    bench.api.runs += runs
+    there.strangers = [there.resource(run) for run in runs]
+    assert {f.verdict for f in bench.run().plan.findings} == {Verdict.HEALTHY}
+    there.error = AdapterError("refused")
+    assert {f.verdict for f in bench.run().plan.findings} == {Verdict.UNKNOWN}
+    assert not bench.api.written
+
+
+def test_a_heart_that_beats_between_the_looks_is_heard(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    del bench.scope.answers[runs[0].id]
+    bench.cycle.wait = lambda _: bench.api.hearts.update({runs[0].id: Heartbeat(9, beat(500), beat(0))})
+    report = bench.run()
+    assert [f.guard for f in report.plan.findings if f.run.id == runs[0].id] == [Guard.LIFE_SIGN]
+    assert not bench.api.written
+
+
+def beat(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def test_a_run_that_was_not_looked_at_again_keeps_its_verdict(bench: Bench) -> None:
+    """The second look's clocks and failures are the suspects' business."""
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    del bench.scope.answers[runs[0].id]
+    looks = iter([None, lambda: setattr(bench.scope, "incomplete", "page 2 is missing")])
+    bench.scope.on_observe = lambda: (look := next(looks, None)) and look()
+    report = bench.run()
+    assert [bench.verdict(report, run) for run in runs] == [Verdict.UNKNOWN, *[Verdict.HEALTHY] * 3]
+
+
+def test_gone_only_at_the_second_look_is_not_seen_twice(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    bench.scope.answers[runs[0].id] = [bench.scope.exited(runs[0], 137, beat(60))]
+    looks = iter([None, lambda: bench.scope.answers.pop(runs[0].id)])
+    bench.scope.on_observe = lambda: (look := next(looks, None)) and look()
+    assert bench.verdict(bench.run(), runs[0]) is Verdict.WAITING
+    assert not bench.api.written
+
+
+def test_a_bug_while_settling_does_not_hide_what_was_written(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(2)]
+    for run in runs:
+        bench.scope.answers[run.id] = [bench.scope.exited(run, 137, beat(60))]
+    real, calls = bench.api.settle, iter([True, False])
+    bench.api.settle = lambda finding: real(finding) if next(calls) else {}["oops"]  # type: ignore[method-assign]
+    report = bench.run()
+    assert sorted(outcome.kind for outcome in report.outcomes.values()) == ["ACCEPTED", "FAILED"]
+    assert exit_code(report, tells_zombies=False) == 1
+
+
+def test_an_exclusive_scope_is_not_trusted_at_first_contact() -> None:
+    bench = Bench(mapping=replace(EVERY, exclusive=True))
+    bench.api.runs += [flow_run("pid")]
+    assert [f.guard for f in bench.run().plan.findings] == [Guard.IDENTITY]
+    assert not bench.api.written
+
+
+def test_without_heartbeat_events_it_says_so(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    del bench.scope.answers[runs[0].id]
+    bench.api.hearts = None
+    report = bench.run()
+    assert "counts no heartbeat events" in report.warnings[0]
+    assert exit_code(report, tells_zombies=False) == 0
+
+
+class TestAnAdapterThatSlips:
+    """Whatever an adapter gets wrong is UNKNOWN for its scope, never a verdict, and never the end of the pass."""
+
+    def test_its_answers(self, bench: Bench) -> None:
+        run, other = bench.alive(), bench.alive()
+        naive = datetime(2026, 1, 1)  # noqa: DTZ001
+        exited = bench.scope.exited(run, 137, beat(60))
+        for slip in (
+            replace(exited, ended_at=naive),
+            replace(exited, resource=None),
+            replace(exited, resource=bench.scope.resource(other)),
+            replace(exited, resource=replace(bench.scope.resource(run), created_at=naive)),
+        ):
+            bench.scope.answers[run.id] = [slip]
+            report = bench.run()
+            assert {f.verdict for f in report.plan.findings} == {Verdict.UNKNOWN}
+            assert not bench.api.written
+            assert exit_code(report, tells_zombies=False) == 1
+
+    def test_no_identity(self) -> None:
+        bench = Bench(FakeScope(place=""), mapping=replace(EVERY, exclusive=True))
+        bench.api.runs += [flow_run("pid")]
+        assert {f.verdict for f in bench.run().plan.findings} == {Verdict.UNKNOWN}
+
+    def test_no_strangers(self, bench: Bench) -> None:
+        bench.alive()
+        bench.scope.strangers = None  # type: ignore[assignment]
+        assert {f.verdict for f in bench.run().plan.findings} == {Verdict.UNKNOWN}
+
+    def test_a_pid_that_it_chokes_on(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = bench.alive()
+        del bench.scope.answers[run.id]
+        monkeypatch.setattr(FakeScope, "locate", lambda *_: {}["oops"])
+        report = bench.run()
+        assert bench.verdict(report, run) is Verdict.UNKNOWN
 
 
 class TestWhatGoesWrong:
@@ -234,7 +345,7 @@ class TestWhatGoesWrong:
         bench.api.problems = ("3 runs are missing",)
         report = bench.run()
         assert exit_code(report, tells_zombies=False) == 1
-        assert [f.run.id for f in bench.api.written] == [run.id]
+        assert [f.run.id for f in bench.api.written] == [run.id], "single rows that are missing hold nobody"
 
 
 def test_sightings_outlive_the_process(tmp_path: Path) -> None:
