@@ -67,6 +67,9 @@ class World(Protocol):
 
     def heal(self) -> None: ...
 
+    def slow_down(self, seconds: float) -> bool:
+        """From now on every answer takes that long. False if the platform cannot be made to."""
+
     def replace_identity(self) -> None:
         """Another place answers at the same address."""
 
@@ -232,6 +235,21 @@ class AdapterContract:
         finally:
             world.heal()
         assert conditions(world.scope.observe(runs, _deadline()), runs[0]) == {Condition.ALIVE}
+
+    def test_a_slow_place_is_still_told_right(self, world: World) -> None:
+        alive, gone = world.place(Condition.ALIVE), world.place(Condition.GONE)
+        if world.slow_down(0.2):
+            seen = world.scope.observe([alive, gone], _deadline())
+            assert conditions(seen, alive) == {Condition.ALIVE}
+            assert conditions(seen, gone) == {Condition.GONE}
+
+    def test_gone_and_alive_name_the_resource_as_a_pid_does(self, world: World) -> None:
+        alive, gone = world.place(Condition.ALIVE), world.place(Condition.GONE)
+        seen = world.scope.observe([alive, gone], _deadline())
+        for run in (alive, gone):
+            resources = [one.resource for one in seen.observations[run.id] if one.resource]
+            assert run.pid
+            assert any(resource.is_named_by(run.pid) for resource in resources)
 
     def test_gives_up_by_its_deadline(self, world: World) -> None:
         run = world.place(Condition.ALIVE)

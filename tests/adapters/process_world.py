@@ -169,6 +169,9 @@ class ProcessWorld:
     def heal(self) -> None:
         self.files.fault = None
 
+    def slow_down(self, seconds: float) -> bool:
+        return False  # the kernel answers at once, or not at all
+
     def replace_identity(self) -> None:
         self._machine_id.write_text(f"{2:032x}\n")
 

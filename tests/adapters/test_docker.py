@@ -60,6 +60,10 @@ class FakeWorld:
     def heal(self) -> None:
         self.engine.heal()
 
+    def slow_down(self, seconds: float) -> bool:
+        self.engine.before = lambda _: time.sleep(seconds)
+        return True
+
     def replace_identity(self) -> None:
         self.engine.info["ID"] = "ANOTHER"
 

@@ -139,6 +139,9 @@ class RealWorld:
 
     def heal(self) -> None: ...
 
+    def slow_down(self, seconds: float) -> bool:
+        return False
+
     def replace_identity(self) -> None: ...
 
 
