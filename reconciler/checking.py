@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 
 from reconciler.composing import Parts
 from reconciler.looking import Answer, Asker, look
 from reconciler.ports import BoundScope, OrchestratorError, Problem
-from reconciler.settings import setting_paths, worst_case_detection
+from reconciler.settings import durations, setting_paths, worst_case_detection
 from reconciler.words import span
+
+
+_DEATHS = {
+    "exited_failed": "ended with a code other than 0, or none",
+    "exited_zero": "ended with code 0",
+    "exited_starting": "ended before the run began",
+    "gone": "vanished, and was seen there before",
+    "gone_unsighted": "vanished, and was never seen there (exclusive)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,8 @@ def _configuration(parts: Parts) -> Iterator[str]:
 def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "***"
+    if isinstance(value, timedelta):
+        return durations.text(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: ***" for key in value) + "}"
     if isinstance(value, frozenset):
@@ -92,4 +104,4 @@ def _mapping(bound: BoundScope) -> str:
 def _times(parts: Parts) -> Iterator[str]:
     yield "how old a death must be for one pass to settle it, at most:"
     for what, time in worst_case_detection(parts.loaded.settings).items():
-        yield f"  {what}: {span(time)}"
+        yield f"  {_DEATHS[what]}: {span(time)}"
