@@ -14,7 +14,6 @@ from reconciler.ports import BoundScope, OrchestratorError, Problem
 from reconciler.settings import durations, setting_paths, worst_case_detection
 from reconciler.words import span
 
-
 _DEATHS = {
     "exited_failed": "ended with a code other than 0, or none",
     "exited_zero": "ended with code 0",

@@ -20,7 +20,7 @@ def read_history(transport: Transport, run_id: RunId) -> list[StateRecord]:
 
 def after_work(transport: Transport, finding: Finding, accepted: State) -> Outcome:
     """The outcome ACCEPTED, with what was found. Nothing that fails here changes the kind."""
-    notes = ["Crashed was accepted"]
+    notes: list[str] = []
     before: StateRecord | None = None
     alarm: str | None = None
     try:

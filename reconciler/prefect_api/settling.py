@@ -89,7 +89,7 @@ class Proposal:
         if answer.status == "ACCEPT":
             if state is not None and state.type is StateType.CRASHED:
                 self.accepted = state
-                return Outcome(OutcomeKind.ACCEPTED, "Crashed was accepted")
+                return Outcome(OutcomeKind.ACCEPTED, "")
             wrote = f"{state.title} ({state.type})" if state else "no state"
             alarm = f"flow run {self._judged.id}: Crashed was proposed, and the server accepted {wrote} instead"
             return Outcome(OutcomeKind.REFUSED, f"the server accepted {wrote} instead of Crashed", alarm=alarm)
@@ -109,7 +109,7 @@ class Proposal:
         if not self._may_have_landed:
             return Outcome(OutcomeKind.SETTLED_ELSEWHERE, "another reconciler settled it")
         self.accepted = state
-        return Outcome(OutcomeKind.ACCEPTED, "Crashed was accepted")
+        return Outcome(OutcomeKind.ACCEPTED, "")
 
     def _is_deleted(self, answer: Answer) -> bool:
         if answer.is_route_missing:
