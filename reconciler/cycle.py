@@ -119,6 +119,7 @@ class Cycle:
         suspects = {finding.run.id: finding for finding in plan.suspects}
         if any(finding.wants_time for finding in suspects.values()):
             self.wait(self.policy.confirm_after.total_seconds())
+        snapshot = self._reread(snapshot, suspects)
         runs = [case.run for case in snapshot.cases if case.run.id in suspects]
         scopes, looks = self.outlook.look(runs, everywhere=True)
         firsts = {one.finding.run.id: _first_look(one, snapshot) for one in plan.judged}
@@ -128,6 +129,18 @@ class Cycle:
         )
         snapshot = replace(snapshot, taken_at=self.now(), cases=cases, scopes=_both(snapshot.scopes, scopes))
         return self._with_heartbeats(snapshot, suspects)
+
+    def _reread(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
+        """Take the suspects' present rows: one that has ended meanwhile is no longer in flight."""
+        try:
+            rows = self.orchestrator.reread(run_ids)
+        except OrchestratorError as error:
+            return replace(snapshot, reread_error=str(error))
+        fresh = (
+            replace(case, run=rows.get(case.run.id, case.run)) if case.run.id in run_ids else case
+            for case in snapshot.cases
+        )
+        return replace(snapshot, cases=tuple(case for case in fresh if case.run.is_in_flight))
 
     def _with_heartbeats(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
         """Read the suspects' heartbeats last, so that one that beat between the looks is known. One call for all."""
@@ -146,6 +159,8 @@ class Cycle:
             for case in snapshot.cases:
                 if case.history_error:
                     yield f"the state history of flow run {case.run.id} could not be read: {case.history_error}"
+            if snapshot.reread_error:
+                yield f"the suspects could not be read again: {snapshot.reread_error}"
             if snapshot.heartbeats_error:
                 yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
         for run_id, outcome in outcomes.items():

@@ -37,6 +37,9 @@ class StateType(StrEnum):
 _TERMINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
 
 
+_IN_FLIGHT = frozenset({StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
+
+
 class Condition(StrEnum):
     """What a scope saw of one resource."""
 
@@ -131,6 +134,10 @@ class FlowRun:
     def awaits_retry_in_process(self) -> bool:
         """SCHEDULED, yet a live process sleeps behind it; no worker will ever fetch it."""
         return self.state_type is StateType.SCHEDULED and self.retry_type == "in_process"
+
+    @property
+    def is_in_flight(self) -> bool:
+        return self.state_type in _IN_FLIGHT or self.awaits_retry_in_process
 
     @property
     def may_run(self) -> bool:

@@ -97,6 +97,9 @@ class Orchestrator(Protocol):
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing."""
 
+    def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
+        """Give these runs as they are now, whatever their state, a page at a time; deleted ones are missing."""
+
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         """The run's states, oldest first."""
 

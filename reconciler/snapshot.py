@@ -72,5 +72,6 @@ class Snapshot:
     server_clock: ClockOffset = EXACT
     heartbeats: Mapping[RunId, Heartbeat] = field(default_factory=dict)
     heartbeats_error: str | None = None
+    reread_error: str | None = None  # why the suspects were judged on the rows of the list
     has_heartbeats: bool = True  # False: the server has no such events
     is_whole: bool = True  # False: the list of runs broke off, so shares of it mean nothing

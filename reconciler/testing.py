@@ -178,6 +178,10 @@ class FakeOrchestrator:
             raise self.error
         return Listing(runs=tuple(self.runs), problems=self.problems)
 
+    def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
+        self.calls += 1
+        return {run.id: run for run in self.runs if run.id in run_ids}
+
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         self.calls += 1
         run = next(run for run in self.runs if run.id == run_id)

@@ -154,7 +154,7 @@ class FakePrefect:
         state = {} if self.ignores_filter else wanted["state"]
         types, names = state.get("type", {}).get("any_"), state.get("name", {}).get("any_")
         after = wanted.get("expected_start_time", {}).get("after_", "")
-        without = set(wanted.get("id", {}).get("not_any_", ()))
+        without, only = set(wanted.get("id", {}).get("not_any_", ())), wanted.get("id", {}).get("any_")
         assert all(UUID(run_id) for run_id in without)
         rows = [
             run
@@ -163,12 +163,15 @@ class FakePrefect:
             and (names is None or run["state_name"] in names)
             and run["expected_start_time"] >= after
             and run["id"] not in without
+            and (only is None or run["id"] in only)
         ]
         return sorted(rows, key=lambda run: str(run["expected_start_time"]))
 
     def _page(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        assert body["sort"] == "EXPECTED_START_TIME_ASC"
-        return self._matching(body)[body["offset"] : body["offset"] + body["limit"]]
+        if "any_" not in body["flow_runs"].get("id", {}):
+            assert body["sort"] == "EXPECTED_START_TIME_ASC"
+        offset = body.get("offset", 0)
+        return self._matching(body)[offset : offset + body["limit"]]
 
     def _filter(self, body: dict[str, Any]) -> httpx.Response:
         if body["limit"] > self.most:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from uuid import uuid4
 
 import pytest
 
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
-from reconciler.model import FlowRun, Guard, Heartbeat, RunMapping, Verdict
+from reconciler.model import FlowRun, Guard, Heartbeat, RunMapping, StateType, Verdict
 from reconciler.outlook import Outlook
 from reconciler.plan import CycleReport, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
@@ -176,6 +177,20 @@ def test_a_heart_that_beats_between_the_looks_is_heard(bench: Bench) -> None:
 
 def beat(seconds: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def test_a_run_that_ends_between_the_looks_is_no_longer_in_flight(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    bench.run()
+    for run in runs[:2]:
+        bench.scope.answers[run.id] = [bench.scope.exited(run, 1, beat(60))]
+    ended = replace(runs[0], state_type=StateType.FAILED, state_id=uuid4())
+    restarted = replace(runs[1], state_id=uuid4())
+    bench.api.reread = lambda _: {run.id: run for run in (ended, restarted)}  # type: ignore[method-assign]
+    report = bench.run(dry=True)
+    assert runs[0].id not in {f.run.id for f in report.plan.findings}
+    assert bench.verdict(report, runs[1]) is Verdict.WAITING
+    assert "its state has changed" in next(f.reason for f in report.plan.findings if f.run.id == runs[1].id)
 
 
 def test_a_run_that_was_not_looked_at_again_keeps_its_verdict(bench: Bench) -> None:

@@ -194,3 +194,20 @@ def test_unreadable_heartbeats_are_an_error_not_an_absence(server: FakePrefect) 
     server.faults.append(lambda request: httpx.Response(503))
     with pytest.raises(OrchestratorError):
         connect(server).heartbeats([UUID(int=1)])
+
+
+def test_reads_runs_again_a_page_at_a_time() -> None:
+    server = FakePrefect(pools={"pool": "docker"})
+    rows = [server.add(work_pool_name="pool") for _ in range(201)]
+    api = connect(server)
+    assert len(api.in_flight().runs) == 201
+    server.enter(rows[0]["id"], "COMPLETED")
+    del server.runs[rows[1]["id"]]
+    before = api.calls
+    again = api.reread({UUID(row["id"]) for row in rows[:-1]})
+    assert api.calls - before == 1
+    assert again[UUID(rows[0]["id"])].state_type is StateType.COMPLETED
+    assert UUID(rows[1]["id"]) not in again
+    assert {run.worker_type for run in again.values()} == {"docker"}, "as in the list"
+    assert len(api.reread({UUID(row["id"]) for row in rows})) == 200
+    assert api.calls - before == 3

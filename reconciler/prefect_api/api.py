@@ -9,13 +9,20 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import structlog
 
-from reconciler.model import ClockOffset, Heartbeat, RunId, StateRecord, StateType
+from reconciler.model import ClockOffset, FlowRun, Heartbeat, RunId, StateRecord
 from reconciler.plan import Finding, Listing, Outcome
 from reconciler.ports import OrchestratorError
 from reconciler.prefect_api.after_work import read_history
 from reconciler.prefect_api.connection import Connection
 from reconciler.prefect_api.listing import Harvest, Lister
-from reconciler.prefect_api.payloads import EventCount, WorkPool, flow_run, heartbeat_resource, lacks_worker_type
+from reconciler.prefect_api.payloads import (
+    EventCount,
+    RunRow,
+    WorkPool,
+    flow_run,
+    heartbeat_resource,
+    lacks_worker_type,
+)
 from reconciler.prefect_api.queries import AWAITING_RETRY, WITH_INFRASTRUCTURE
 from reconciler.prefect_api.reading import TooManyPoisoned
 from reconciler.prefect_api.refusals import TryAgain
@@ -43,6 +50,7 @@ class PrefectApi:
         """Raises OrchestratorError for settings that cannot work; asks nothing yet. `transport` is for tests."""
         self._transport = Transport(settings, clock=clock, monotonic=monotonic, transport=transport)
         self._lister = Lister(self._transport)
+        self._types: Mapping[str, str] = {}  # of the work pools whose runs do not tell
         self._has_events = True
         self._has_version = True
         self.url = settings.address
@@ -77,14 +85,27 @@ class PrefectApi:
                 problems.append(f"the list of {query.title} broke off: {error}")
                 break
         is_whole = not problems
-        pool_types = self._pool_types(found, problems)
+        self._types = self._pool_types(found, problems)
         self._learn_version()
-        runs = (flow_run(row, pool_types) for row in found.rows.values())
+        runs = (flow_run(row, self._types) for row in found.rows.values())
         return Listing(
-            runs=tuple(run for run in runs if run.state_type is not StateType.SCHEDULED or run.awaits_retry_in_process),
+            runs=tuple(run for run in runs if run.is_in_flight),
             problems=(*problems, *found.unread.values()),
             is_whole=is_whole,
         )
+
+    def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
+        """These runs as they are now, a page at a time. Raises OrchestratorError."""
+        rows: dict[RunId, FlowRun] = {}
+        ids = sorted(run_ids)
+        for start in range(0, len(ids), self._lister.limit):
+            chunk = ids[start : start + self._lister.limit]
+            body = {"flow_runs": {"id": {"any_": chunk}}, "limit": len(chunk)}
+            answer = self._transport.ask("POST", "/flow_runs/filter", body)
+            for row in self._transport.decode(answer, list[RunRow], "a list of flow runs"):
+                if row.id in run_ids:
+                    rows[row.id] = flow_run(row, self._types)
+        return rows
 
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         """The run's states, oldest first. Raises OrchestratorError."""
