@@ -151,7 +151,7 @@ class FakePrefect:
 
     def _matching(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         wanted = body["flow_runs"]
-        state = {} if self.ignores_filter else wanted["state"]
+        state = {} if self.ignores_filter else wanted.get("state", {})
         types, names = state.get("type", {}).get("any_"), state.get("name", {}).get("any_")
         after = wanted.get("expected_start_time", {}).get("after_", "")
         without, only = set(wanted.get("id", {}).get("not_any_", ())), wanted.get("id", {}).get("any_")
