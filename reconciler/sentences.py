@@ -28,8 +28,9 @@ def gone_sentence(absence: Absence, now: datetime) -> str:
     stated, sighting = absence.observation, absence.sighting
     resource = sighting.resource if sighting else stated.resource if stated else None
     title = resource.title if resource else f"its infrastructure in scope '{absence.scope.name}'"
-    last = "" if sighting is None else f"; {_last_seen(sighting, now)}"
-    return f"{title} {stated.reason if stated else NOTHING.reason}{last}"
+    if sighting is None:
+        return f"{title} {stated.reason if stated else NOTHING.reason}"
+    return f"{title} {stated.reason if stated else 'is no longer there'}; {_last_seen(sighting, now)}"
 
 
 def _last_seen(sighting: Sighting, now: datetime) -> str:

@@ -131,6 +131,8 @@ class _Scale:
         if resource is None:
             yield "it names no resource that ended"
             return
+        if self.attempt is None:
+            return  # a suspect: its history is read, and then it is asked again
         mine = self._is_of_this_attempt(resource)
         if mine is None:
             yield f"{resource.title} was made too near the attempt's beginning to say whose it is"
@@ -172,6 +174,8 @@ class _Scale:
         if self._sighting() is not None:
             return AbsenceCounts.SIGHTED, ""
         never = f"nothing of this attempt was ever seen in scope '{look.scope}'"
+        if any(self._is_of_this_attempt(sighting.resource) is None for sighting in look.sightings):
+            never = f"what scope '{look.scope}' showed was made too near the attempt's beginning to say whose it is"
         if run.pid is None:
             return None, f"{never}, and it has no infrastructure_pid"
         if self.attempt and not self.attempt.is_only:

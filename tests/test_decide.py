@@ -378,6 +378,11 @@ class TestWhoseResourceItIs:
         r = run(age=60)
         assert verdict(case(r, look(exited(r, ended=70)))).verdict is Verdict.UNKNOWN
 
+    def test_before_its_history_is_read_every_end_makes_a_suspect(self) -> None:
+        """Else the container that an earlier attempt left would hide for ever that this one's is gone."""
+        r = run(age=60, pid="base:elsewhere")
+        assert verdict(replace(case(r, look(exited(r, ended=70)), confirmed=False), history=None)).is_suspect
+
     def test_a_sighting_from_before_the_run_left_a_final_state(self) -> None:
         r = run(age=60)
         past = history(r, ("PENDING", 900), ("RUNNING", 890), ("FAILED", 700), ("SCHEDULED", 80))
