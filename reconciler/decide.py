@@ -13,15 +13,15 @@ from reconciler.matter import (
     LONG_AGO,
     Matter,
     counting_absence,
-    doubted,
     ended_at_first_look,
     ended_by,
     last_end,
     settle_time,
+    unknowns,
     what_was_seen,
 )
-from reconciler.model import AbsenceCounts, Condition, StateType, Verdict
-from reconciler.plan import Finding, Judged, Plan, Policy
+from reconciler.model import Condition, StateType, Verdict
+from reconciler.plan import NOTHING_PLANNED, Finding, Judged, Plan, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
 from reconciler.snapshot import Case, Snapshot
 from reconciler.weigh import Sight, weigh
@@ -31,11 +31,13 @@ from reconciler.words import moment, span
 def decide(snapshot: Snapshot, policy: Policy, earlier: Plan | None = None) -> Plan:
     """Give a verdict with a reason for every run of the snapshot, in a stable order.
 
-    A case that is the very same as in the `earlier` plan of this cycle keeps its verdict: nothing new is known of it.
+    Only the suspects of the `earlier` plan of this cycle are judged again; of the others nothing new is known.
     """
-    known = {id(judged.weighed.case): judged for judged in earlier.judged} if earlier else {}
+    before = earlier or NOTHING_PLANNED
+    known = {one.finding.run.id: one for one in before.judged if not one.finding.is_suspect}
     cases = sorted(snapshot.cases, key=lambda case: case.run.id)
-    return guarded([known.get(id(case)) or judge(case, snapshot, policy) for case in cases], snapshot, policy)
+    judged = [known.get(case.run.id) or judge(case, snapshot, policy) for case in cases]
+    return guarded(judged, snapshot, policy, before.breakers)
 
 
 def judge(case: Case, snapshot: Snapshot, policy: Policy) -> Judged:
@@ -80,7 +82,7 @@ def rule_4_blind(matter: Matter) -> Finding | None:
         reasons.append("its state history is out of order: the server's replicas may have different clocks")
     if not reasons:
         return None
-    sight = next((Sight(s, o) for s, o in doubted(matter)), None)
+    sight = next((Sight(s, o) for s, o in unknowns(matter)), None)
     return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons), sight)
 
 
@@ -134,7 +136,7 @@ def rule_7_gone(matter: Matter) -> Finding | None:
         finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
     else:
         finding = _zombie(matter, sight, "7", reason)
-    return finding.absent(sighted=absence.counts is AbsenceCounts.SIGHTED)
+    return finding.absent(absence.counts)
 
 
 def rule_8_never_appeared(matter: Matter) -> Finding | None:
@@ -172,8 +174,8 @@ def rule_10_waiting(matter: Matter) -> Finding:
         return matter.verdict(Verdict.HELD, "10", f"{what}; its retry says no time, so it is left to a person", sight)
     finding = matter.verdict(Verdict.WAITING, "10", f"{what}; {awaited}", sight)
     absence = counting_absence(matter)
-    counts = matter.run.may_run and not matter.weighed.ended and absence is not None
-    return finding.absent(sighted=False) if counts else finding
+    vanished = matter.run.may_run and not matter.weighed.ended and absence is not None
+    return finding.absent(absence.counts) if vanished and absence else finding
 
 
 Rule = Callable[[Matter], Finding | None]

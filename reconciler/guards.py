@@ -14,9 +14,12 @@ from reconciler.weigh import Weighed
 from reconciler.words import span
 
 
-def guarded(judged: Sequence[Judged], snapshot: Snapshot, policy: Policy) -> Plan:
-    """Turn zombies that a guard speaks against into HELD."""
-    watch = Watchman(snapshot, policy, _tripped(judged, policy))
+def guarded(
+    judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
+) -> Plan:
+    """Turn zombies that a guard speaks against into HELD. What tripped earlier in this cycle stays so."""
+    tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy)
+    watch = Watchman(snapshot, policy, tripped)
     findings = _rated([watch.hold(one.weighed, one.finding) for one in judged], policy)
     held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE}
     breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in watch.breakers.values())
@@ -100,7 +103,7 @@ class Watchman:
             return None
         how = f"released after {span(release)}" if finding.is_sighted else "never seen there: a person must settle it"
         return (
-            f"breaker: {tripped.absent} of {tripped.counted} runs vanished from scope '{tripped.scope}' at once, "
+            f"breaker: {tripped.absent} of {tripped.counted} runs are missing from scope '{tripped.scope}', "
             f"which looks like a fault of the scope ({how})"
         )
 
@@ -120,13 +123,13 @@ class Watchman:
         """Never seen here by us: believe its heartbeats rather than the mapping."""
         if not finding.is_absent or finding.is_sighted:
             return None
-        if self.snapshot.heartbeats_error is not None:
-            return f"its heartbeats could not be read: {self.snapshot.heartbeats_error}"
         beat = self.snapshot.heartbeats.get(finding.run.id)
         return self._beats(beat) if beat else None
 
     def life_sign(self, weighed: Weighed, finding: Finding) -> str | None:
         """A heartbeat later than the end contradicts it."""
+        if self.snapshot.heartbeats_error is not None:
+            return f"its heartbeats could not be read: {self.snapshot.heartbeats_error}"
         beat = self.snapshot.heartbeats.get(finding.run.id)
         end = self._end(weighed, finding)
         if beat is None or end is None:

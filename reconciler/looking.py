@@ -120,10 +120,11 @@ def _must_be_sound(seen: Seen) -> None:
     times += [resource.created_at for resource in resources]
     if any(time is not None and time.tzinfo is None for time in times):
         raise AdapterError("the adapter gives a time without a time zone")
+    if seen.place_time is None:
+        raise AdapterError("it does not tell its time, so nothing can be said of when things happened")
 
 
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:
     """Its clock was read at some moment of the call, so it is known to within half of that."""
-    if seen.place_time is None:
-        return ClockOffset(timedelta(0), took)
+    assert seen.place_time is not None, "checked before"
     return ClockOffset(seen.place_time - (asked_at + took / 2), took / 2)

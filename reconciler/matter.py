@@ -108,7 +108,7 @@ def what_was_seen(matter: Matter) -> tuple[str, Sight | None]:
     return gone_sentence(absence, now), Sight(absence.scope, absence.observation or NOTHING)
 
 
-def doubted(matter: Matter) -> Iterator[tuple[ScopeView, Observation]]:
+def unknowns(matter: Matter) -> Iterator[tuple[ScopeView, Observation]]:
     for look in matter.case.looks:
         for seen in look.observations:
             if seen.condition is Condition.UNKNOWN:

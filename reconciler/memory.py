@@ -25,6 +25,7 @@ _SCHEMA = """
 create table if not exists sightings (
   scope text not null, identity text not null, run_id text not null, resource_id text not null, title text not null,
   key text not null, created_at text, created_within real not null, node text,
+  is_whole integer not null,
   first_seen text not null, last_seen text not null, live_seen text, ended_seen text, reason text not null,
   primary key (run_id, scope, identity, resource_id)
 );
@@ -36,9 +37,11 @@ create table if not exists breakers (scope text primary key, since text not null
 pragma user_version = 1;
 """
 _NOTE = """
-insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
   last_seen = excluded.last_seen, title = excluded.title, reason = excluded.reason,
+  created_at = case when excluded.created_within < created_within then excluded.created_at else created_at end,
+  created_within = min(created_within, excluded.created_within),
   live_seen = coalesce(excluded.live_seen, live_seen),
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
@@ -157,14 +160,14 @@ def _row(sighting: Sighting) -> tuple[str | float | None, ...]:
     resource = sighting.resource
     return (
         *(sighting.scope, sighting.identity, str(resource.run_id), resource.id, resource.title, resource.key),
-        *(_text(resource.created_at), resource.created_within.total_seconds(), resource.node),
+        *(_text(resource.created_at), resource.created_within.total_seconds(), resource.node, resource.is_whole),
         *(_text(sighting.first_seen), _text(sighting.last_seen), _text(sighting.live_seen), _text(sighting.ended_seen)),
         sighting.reason,
     )
 
 
 def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
-    scope, identity, _, resource_id, title, key, created_at, within, node, first, last, live, ended, reason = row
+    scope, identity, _, resource_id, title, key, created_at, within, node, whole, first, last, live, ended, reason = row
     resource = Resource(
         id=resource_id,
         title=title,
@@ -173,6 +176,7 @@ def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
         created_at=_time(created_at),
         created_within=timedelta(seconds=within),
         node=node,
+        is_whole=bool(whole),
     )
     return Sighting(
         scope=scope,

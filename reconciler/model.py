@@ -160,6 +160,7 @@ class Resource:
     created_at: datetime | None = None  # the place's clock
     created_within: timedelta = timedelta(0)  # how coarse that time is: plus or minus
     node: str | None = None
+    is_whole: bool = True  # False: it may be a part of what runs the flow, such as a child process
 
     def is_named_by(self, pid: str) -> bool:
         key = self.key or self.id
@@ -184,7 +185,7 @@ class Seen:
     observations: MappingOf[RunId, Sequence[Observation]]
     strangers: Sequence[Resource] = ()  # live resources of runs that were not asked for
     incomplete: str | None = None  # why a part could not be read; then no GONE of this answer stands
-    place_time: datetime | None = None  # the place's clock, read while it answered
+    place_time: datetime | None = None  # the place's clock, read while it answered; without it nothing is believed
     place_started: datetime | None = None
 
 
@@ -238,7 +239,7 @@ class Sighting:
     first_seen: datetime
     last_seen: datetime
     live_seen: datetime | None = None  # last time seen live
-    ended_seen: datetime | None = None  # first time seen ended
+    ended_seen: datetime | None = None  # when it ended; when it was first seen ended, if it does not say
     reason: str = ""  # of the last look: "is running"
 
 

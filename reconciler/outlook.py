@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from reconciler.looking import Answer, Asker, look
 from reconciler.memory import Known, Memory
-from reconciler.model import Condition, FlowRun, Observation, Place, Resource, RunId, Sighting
+from reconciler.model import ClockOffset, Condition, FlowRun, Observation, Place, Resource, RunId, Sighting
 from reconciler.plan import Listing, Plan
 from reconciler.ports import BoundScope
 from reconciler.snapshot import Look, ScopeView
@@ -118,9 +118,13 @@ def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator
                 first_seen=now,
                 last_seen=now,
                 live_seen=now if live else None,
-                ended_seen=now if ended else None,
+                ended_seen=_end(seen, one.answer.clock, now) if ended else None,
                 reason=seen.reason,
             )
+
+
+def _end(seen: Observation, clock: ClockOffset, now: datetime) -> datetime:
+    return now if seen.ended_at is None else min(now, clock.to_ours(seen.ended_at))
 
 
 def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sighting]) -> Iterator[Look]:
@@ -133,7 +137,7 @@ def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sigh
         yield Look(
             scope=one.name,
             mapped=mapped,
-            sighted=bool(there),
+            ever_seen=bool(there),
             place=place,
             sightings=tuple(s for s in there if one.known and s.identity == one.known.identity),
             observations=tuple(_observations(run, one)),
@@ -176,5 +180,5 @@ def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> Scope
         former_identity=known.former if known else None,
         breaker_since=breaker_since,
         mapped=sum(look.mapped for look in mine),
-        sighted=sum(look.sighted for look in mine),
+        sighted=sum(look.ever_seen for look in mine),
     )

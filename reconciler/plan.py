@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from reconciler.model import FlowRun, Guard, Observation, OutcomeKind, RunId, StateRecord, Verdict
+from reconciler.model import AbsenceCounts, FlowRun, Guard, Observation, OutcomeKind, RunId, StateRecord, Verdict
 from reconciler.snapshot import ScopeView
 from reconciler.weigh import Weighed
 
@@ -56,8 +56,7 @@ class Finding:
     guard: Guard | None = None
     is_suspect: bool = False  # a zombie at this look: wants history, life signs and a second look
     wants_time: bool = False  # the second look must be `confirm_after` later
-    is_absent: bool = False  # judged on GONE where absence counts; what the breaker counts
-    is_sighted: bool = False
+    absence: AbsenceCounts | None = None  # judged on an absence that counts: what the breaker counts
     is_notable: bool = False  # healthy, and still worth a line
 
     @property
@@ -68,8 +67,16 @@ class Finding:
     def suspected(self, *, wants_time: bool = False) -> Finding:
         return replace(self, is_suspect=True, wants_time=wants_time)
 
-    def absent(self, *, sighted: bool) -> Finding:
-        return replace(self, is_absent=True, is_sighted=sighted)
+    @property
+    def is_absent(self) -> bool:
+        return self.absence is not None
+
+    @property
+    def is_sighted(self) -> bool:
+        return self.absence is AbsenceCounts.SIGHTED
+
+    def absent(self, counts: AbsenceCounts | None) -> Finding:
+        return replace(self, absence=counts)
 
     def noted(self) -> Finding:
         return replace(self, is_notable=True)

@@ -157,7 +157,7 @@ def _settlement(report: CycleReport, finding: Finding) -> Iterator[str]:
 def _breakers(report: CycleReport) -> Iterator[str]:
     for breaker in report.plan.breakers:
         if breaker.holds:
-            yield f"{breaker.absent} of {breaker.counted} runs vanished from scope '{breaker.scope}' at once; held"
+            yield f"{breaker.absent} of {breaker.counted} runs are missing from scope '{breaker.scope}'; held"
 
 
 def _verdicts(report: CycleReport) -> Mapping[Verdict, int]:

@@ -15,7 +15,7 @@ class Look:
 
     scope: str
     mapped: bool
-    sighted: bool = False  # it was seen there once, under whatever identity
+    ever_seen: bool = False  # it was there once, under whatever identity
     place: Place
     sightings: tuple[Sighting, ...] = ()  # under the scope's present identity
     observations: tuple[Observation, ...] = ()

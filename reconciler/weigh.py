@@ -59,7 +59,7 @@ def weigh(case: Case, snapshot: Snapshot) -> Weighed:
         blind=tuple(text for scale in scales for text in scale.blind()),
         ended=tuple(sight for scale in scales for sight in scale.ended()),
         absent=tuple(absence for scale in scales for absence in scale.absent()),
-        counted_in=frozenset(scale.look.scope for scale in scales if case.run.may_run and scale.counts()[0]),
+        counted_in=frozenset(scale.look.scope for scale in scales if scale.could_vanish()),
     )
 
 
@@ -75,7 +75,7 @@ def attempt_of(history: tuple[StateRecord, ...]) -> Attempt:
     began = history[first].timestamp
     return Attempt(
         began=began,
-        is_only=len(begins) <= 1,
+        is_only=len(begins) <= 1 and all(record.type is StateType.SCHEDULED for record in history[:first]),
         former_ended=history[max(first - 1, 0)].timestamp,
         resumed=max([began, *leaves]),
     )
@@ -96,7 +96,7 @@ class _Scale:
 
     @property
     def concerned(self) -> bool:
-        return self.look.mapped or self.look.sighted
+        return self.look.mapped or self.look.ever_seen
 
     def live(self) -> Iterator[Sight]:
         return (Sight(self.scope, seen) for seen in self.look.observations if seen.condition.is_live)
@@ -105,6 +105,10 @@ class _Scale:
         for seen in self._of(Condition.EXITED):
             if seen.resource and self._is_of_this_attempt(seen.resource):
                 yield Sight(self.scope, seen)
+
+    def could_vanish(self) -> bool:
+        """Whether the run is one of those of which the breaker takes its share."""
+        return self.case.run.may_run and self.counts()[0] is not None and not any(self.ended())
 
     def blind(self) -> Iterator[str]:
         return (f"scope '{self.look.scope}' could not tell: {doubt}" for doubt in self._doubts())
@@ -138,7 +142,7 @@ class _Scale:
             yield f"{resource.title} was made too near the attempt's beginning to say whose it is"
         if mine and run.pid is not None and not resource.is_named_by(run.pid) and not self._pid_is_settled(run.pid):
             yield f"its infrastructure_pid '{_short(run.pid)}' names another resource, which may run elsewhere"
-        if mine and run.state_type is not StateType.PENDING and self._ended_before(seen, run.state_since):
+        if mine and seen.ended_at is not None and self._reported_later(self.scope.clock.to_ours(seen.ended_at)):
             yield f"{resource.title} had ended when {run.state_name} was reported, so something else reported it"
 
     def _pid_is_settled(self, pid: str) -> bool:
@@ -148,11 +152,10 @@ class _Scale:
         here = self.look.place is Place.HERE or (self.look.mapped and self.scope.exclusive)
         return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
 
-    def _ended_before(self, seen: Observation, theirs: datetime) -> bool:
-        if seen.ended_at is None:
-            return False
-        before = self.snapshot.server_clock.to_ours(theirs) - self.scope.clock.to_ours(seen.ended_at)
-        return before > self._uncertainty
+    def _reported_later(self, ended: datetime) -> bool:
+        """Whether the present state, one that a live resource reports, came after that end (ours)."""
+        reported = self.snapshot.server_clock.to_ours(self.case.run.state_since)
+        return self.case.run.may_run and reported - ended > self._uncertainty
 
     def absent(self) -> Iterator[Absence]:
         """Only GONE, or resources of earlier attempts: nothing of this attempt is there."""
@@ -176,6 +179,8 @@ class _Scale:
         never = f"nothing of this attempt was ever seen in scope '{look.scope}'"
         if any(self._is_of_this_attempt(sighting.resource) is None for sighting in look.sightings):
             never = f"what scope '{look.scope}' showed was made too near the attempt's beginning to say whose it is"
+        elif any(self._is_of_this_attempt(sighting.resource) for sighting in look.sightings):
+            never = f"what scope '{look.scope}' showed of it is not known to be what runs it now"
         if run.pid is None:
             return None, f"{never}, and it has no infrastructure_pid"
         if self.attempt and not self.attempt.is_only:
@@ -199,9 +204,14 @@ class _Scale:
         run, resource = self.case.run, sighting.resource
         if not self._is_of_this_attempt(resource):
             return False
-        if self.attempt is not None and sighting.last_seen <= self.snapshot.server_clock.to_ours(self.attempt.resumed):
+        ended, last_alive = sighting.ended_seen, sighting.ended_seen or sighting.last_seen
+        if self.attempt is not None and last_alive <= self.snapshot.server_clock.to_ours(self.attempt.resumed):
             return False
-        return run.pid is None or resource.is_named_by(run.pid) or self._pid_is_older(run.pid)
+        if ended is not None and self._reported_later(ended):
+            return False
+        if run.pid is not None and resource.is_named_by(run.pid):
+            return True
+        return resource.is_whole and (run.pid is None or self._pid_is_older(run.pid))
 
     def _pid_is_older(self, pid: str) -> bool:
         """The pid names a resource that is known as an earlier attempt's: the server never clears it."""

@@ -96,7 +96,7 @@ def sighting(
 
 
 def look(*observations: Observation, scope: str = "a", mapped: bool = True, **kw: object) -> Look:
-    values = {"place": Place.UNSAID, "sighted": bool(kw.get("sightings"))} | kw
+    values = {"place": Place.UNSAID, "ever_seen": bool(kw.get("sightings"))} | kw
     return Look(scope=scope, mapped=mapped, observations=observations, **values)  # type: ignore[arg-type]
 
 

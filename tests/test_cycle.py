@@ -363,6 +363,23 @@ class TestWhatGoesWrong:
         assert [f.run.id for f in bench.api.written] == [run.id], "single rows that are missing hold nobody"
 
 
+def test_a_doubt_does_not_turn_into_a_verdict_when_its_evidence_is_pruned(bench: Bench) -> None:
+    runs = [bench.alive() for _ in range(4)]
+    run = runs[0]
+    bench.scope.answers[run.id] = [bench.scope.exited(run, 1, run.state_since - timedelta(seconds=60))]
+    assert bench.verdict(bench.run(), run) is Verdict.UNKNOWN
+    del bench.scope.answers[run.id]
+    assert bench.verdict(bench.run(), run) is Verdict.UNMANAGED
+    assert not bench.api.written
+
+
+def test_a_scope_that_does_not_tell_its_time_is_not_believed(bench: Bench) -> None:
+    run = bench.alive()
+    real = bench.scope.observe
+    bench.scope.observe = lambda *asked: replace(real(*asked), place_time=None)  # type: ignore[method-assign]
+    assert bench.verdict(bench.run(), run) is Verdict.UNKNOWN
+
+
 def test_sightings_outlive_the_process(tmp_path: Path) -> None:
     first = Bench(path=tmp_path / "state" / "memory.sqlite3")
     runs = [first.alive() for _ in range(4)]

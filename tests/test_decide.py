@@ -378,6 +378,30 @@ class TestWhoseResourceItIs:
         r = run(age=60)
         assert verdict(case(r, look(exited(r, ended=70)))).verdict is Verdict.UNKNOWN
 
+    def test_and_nor_did_it_when_only_the_memory_of_its_end_is_left(self) -> None:
+        r = run(age=60)
+        seen = replace(sighting(r, ended=70), live_seen=None)
+        assert verdict(case(r, look(gone(r), sightings=(seen,)))).verdict is Verdict.UNMANAGED
+
+    def test_a_dead_run_that_somebody_cancels_is_told_as_such(self) -> None:
+        r = run("CANCELLING", age=700)
+        past = history(r, ("PENDING", 960), ("RUNNING", 955))
+        finding = verdict(case(r, look(exited(r, ended=900, made=950)), past=past))
+        assert (finding.verdict, finding.rule) == (Verdict.HELD, "9")
+
+    def test_a_part_of_what_runs_the_flow_says_nothing_of_the_whole(self) -> None:
+        """A tool that a flow starts carries its run's id; the flow's own process need not show it."""
+        r = run(pid=None)
+        seen = sighting(r)
+        part = replace(seen, resource=replace(seen.resource, is_whole=False))
+        assert verdict(case(r, look(gone(r), sightings=(seen,)))).verdict is Verdict.ZOMBIE
+        assert verdict(case(r, look(gone(r), sightings=(part,)))).verdict is Verdict.UNMANAGED
+
+    def test_an_attempt_without_a_pending_is_an_attempt(self) -> None:
+        r = run("PENDING", age=100)
+        past = history(r, ("SCHEDULED", 900), ("RUNNING", 890), ("FAILED", 700), ("SCHEDULED", 110))
+        assert verdict(case(r, look(exited(r, ended=700, made=895)), past=past)).verdict is Verdict.WAITING
+
     def test_before_its_history_is_read_every_end_makes_a_suspect(self) -> None:
         """Else the container that an earlier attempt left would hide for ever that this one's is gone."""
         r = run(age=60, pid="base:elsewhere")
@@ -450,6 +474,17 @@ class TestGuards:
         gone_too = [case(r, look(gone(r), sightings=(sighting(r),))) for r in others]
         assert decide(snapshot(*[vanished() for _ in range(3)], *gone_too), POLICY).breakers
 
+    def test_what_has_ended_does_not_dilute_the_breaker(self) -> None:
+        ends = [case(r, look(exited(r), sightings=(sighting(r),))) for r in (run() for _ in range(9))]
+        plan = decide(snapshot(*[vanished() for _ in range(3)], *ends), POLICY)
+        assert [(b.absent, b.counted) for b in plan.breakers] == [(3, 3)]
+
+    def test_what_tripped_at_the_first_look_stays_open_for_the_cycle(self) -> None:
+        lost = [vanished() for _ in range(3)]
+        first = decide(snapshot(*lost), POLICY)
+        plan = decide(snapshot(*lost[1:]), POLICY, first)
+        assert {f.guard for f in plan.findings} == {Guard.BREAKER}
+
     def test_half_a_list_holds_absences_and_lets_ends_pass(self) -> None:
         r = run()
         assert self.held(vanished(), is_whole=False) is Guard.LISTING
@@ -486,13 +521,16 @@ class TestGuards:
         assert self.held(one, here, heartbeats={r.id: beat(199)}) is Guard.QUIET
         assert self.held(one, here, heartbeats={r.id: beat(201)}) is None
         assert self.held(one, here, heartbeats={r.id: beat(330, cadence=300)}) is Guard.QUIET
-        assert self.held(one, here, heartbeats_error="503") is Guard.QUIET
         assert self.held(one, here) is None
 
     def test_quiet_does_not_hold_what_was_sighted(self) -> None:
         one = vanished()
         assert self.held(one, heartbeats={one.run.id: beat(60)}) is None
-        assert self.held(one, heartbeats_error="503") is None
+
+    def test_heartbeats_that_cannot_be_read_hold(self) -> None:
+        r = run()
+        for one in (vanished(), case(r, look(exited(r)))):
+            assert self.held(one, heartbeats_error="503") is Guard.LIFE_SIGN
 
     def test_a_heartbeat_after_the_end_contradicts_it(self) -> None:
         r = run()

@@ -42,7 +42,7 @@ def looks(draw: st.DrawFn, of: object, name: str) -> Look:
     return Look(
         scope=name,
         mapped=draw(st.booleans()),
-        sighted=bool(sightings) or draw(st.booleans()),
+        ever_seen=bool(sightings) or draw(st.booleans()),
         place=draw(st.sampled_from(list(Place))),
         sightings=tuple(sightings),
         observations=tuple(observations),

@@ -190,6 +190,7 @@ class _Look:
             title=self._title(process.pid),
             run_id=run_id,
             key=str(process.pid),
+            is_whole=False,  # any process that a flow starts carries its run's id, and need not be what runs it
             created_at=self.table.started(process),
         )
 
