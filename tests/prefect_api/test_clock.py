@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-
-import pytest
-import stamina
 
 from reconciler.model import ClockOffset
 from reconciler.prefect_api.server_clock import ServerClock
@@ -13,17 +9,6 @@ from tests.fake_prefect import (
     FakePrefect,
     connect,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> FakePrefect:
-    return FakePrefect()
 
 
 def at(seconds: float) -> datetime:

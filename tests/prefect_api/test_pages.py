@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx
@@ -18,17 +17,6 @@ from tests.fake_prefect import (
     record_waits,
     stamp,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> FakePrefect:
-    return FakePrefect()
 
 
 @pytest.mark.parametrize("most", [200, 50, 3, 1])

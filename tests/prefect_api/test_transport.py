@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,17 +21,6 @@ from tests.fake_prefect import (
     failing,
     record_waits,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> FakePrefect:
-    return FakePrefect()
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

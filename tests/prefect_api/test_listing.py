@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-import stamina
 import structlog
 
 from reconciler.model import FlowRun, StateType
@@ -22,17 +20,6 @@ from tests.fake_prefect import (
     ids,
     stamp,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> FakePrefect:
-    return FakePrefect()
 
 
 def test_is_an_orchestrator(server: FakePrefect) -> None:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 
 from reconciler.model import OutcomeKind, StateType, Verdict
 from reconciler.plan import transition_id
@@ -21,17 +19,6 @@ from tests.fake_prefect import (
     judged,
     zombie,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=6, cap=True):
-        yield
-
-
-@pytest.fixture
-def server() -> FakePrefect:
-    return FakePrefect()
 
 
 @pytest.mark.parametrize(
