@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from reconciler.model import OutcomeKind, RunId
 from reconciler.outlook import Outlook
 from reconciler.plan import NOTHING_PLANNED, CycleReport, Finding, Judged, Listing, Outcome, Plan, Policy
 from reconciler.ports import Orchestrator, OrchestratorError
+from reconciler.problems import problems_of, warnings_of
 from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
 
 
@@ -85,8 +86,8 @@ class Cycle:
             scopes=tuple((snapshot.scopes if snapshot else self.outlook.unasked()).values()),
             plan=planned.plan,
             outcomes=outcomes or {},
-            problems=(*planned.problems, *self._problems(planned, outcomes or {})),
-            warnings=(*self.outlook.warnings(), *_warnings(snapshot)),
+            problems=(*planned.problems, *problems_of(snapshot, outcomes or {}, self.policy)),
+            warnings=(*self.outlook.warnings(), *warnings_of(snapshot)),
             dry_run=outcomes is None,
             was_listed=snapshot is not None,
         )
@@ -150,36 +151,6 @@ class Cycle:
             return replace(snapshot, heartbeats_error=str(error))
         return replace(snapshot, heartbeats=beats or {}, has_heartbeats=beats is not None)
 
-    def _problems(self, planned: Planned, outcomes: Mapping[RunId, Outcome]) -> Iterator[str]:
-        """Whatever could not be read or written, and what a person must look at."""
-        snapshot = planned.snapshot
-        if snapshot is not None:
-            for scope in snapshot.scopes.values():
-                yield from self._scope_problems(scope, snapshot.taken_at)
-            for case in snapshot.cases:
-                if case.history_error:
-                    yield f"the state history of flow run {case.run.id} could not be read: {case.history_error}"
-            if snapshot.reread_error:
-                yield f"the suspects could not be read again: {snapshot.reread_error}"
-            if snapshot.heartbeats_error:
-                yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
-        for run_id, outcome in outcomes.items():
-            if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.REFUSED):
-                yield f"flow run {run_id} was not settled: {outcome.detail}"
-            if outcome.alarm:
-                yield f"flow run {run_id}: {outcome.alarm}"
-
-    def _scope_problems(self, scope: ScopeView, now: datetime) -> Iterator[str]:
-        trouble = scope.error or scope.incomplete
-        if trouble:
-            yield f"scope '{scope.name}' could not be read: {trouble}"
-        since = scope.known_since
-        if scope.former_identity is not None and since is not None and now - since < self.policy.quiet:
-            yield (
-                f"scope '{scope.name}' is another place than before: its identity was '{scope.former_identity}' and is "
-                f"now '{scope.identity}'; what was seen there before no longer counts"
-            )
-
 
 def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:
     ended = (sight.observation.resource for sight in judged.weighed.ended)
@@ -188,11 +159,6 @@ def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:
         absent_from=frozenset(absence.scope.name for absence in judged.weighed.absent),
         ended=frozenset(resource.id for resource in ended if resource),
     )
-
-
-def _warnings(snapshot: Snapshot | None) -> Iterator[str]:
-    if snapshot is not None and not snapshot.has_heartbeats:
-        yield "this Prefect server counts no heartbeat events, so no life sign can hold a run that was never seen"
 
 
 def _both(first: Mapping[str, ScopeView], second: Mapping[str, ScopeView]) -> dict[str, ScopeView]:

@@ -1,0 +1,47 @@
+"""What went wrong in a cycle, as sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from reconciler.model import OutcomeKind, RunId
+from reconciler.plan import Outcome, Policy
+from reconciler.snapshot import ScopeView, Snapshot
+
+
+def problems_of(snapshot: Snapshot | None, outcomes: Mapping[RunId, Outcome], policy: Policy) -> Iterator[str]:
+    """Whatever could not be read or written, and what a person must look at: any makes the pass incomplete."""
+    if snapshot is not None:
+        for scope in snapshot.scopes.values():
+            yield from _scope_problems(scope, snapshot.taken_at, policy)
+        for case in snapshot.cases:
+            if case.history_error:
+                yield f"the state history of flow run {case.run.id} could not be read: {case.history_error}"
+        if snapshot.reread_error:
+            yield f"the suspects could not be read again: {snapshot.reread_error}"
+        if snapshot.heartbeats_error:
+            yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
+    for run_id, outcome in outcomes.items():
+        if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.REFUSED):
+            yield f"flow run {run_id} was not settled: {outcome.detail}"
+        if outcome.alarm:
+            yield f"flow run {run_id}: {outcome.alarm}"
+
+
+def _scope_problems(scope: ScopeView, now: datetime, policy: Policy) -> Iterator[str]:
+    trouble = scope.error or scope.incomplete
+    if trouble:
+        yield f"scope '{scope.name}' could not be read: {trouble}"
+    since = scope.known_since
+    if scope.former_identity is not None and since is not None and now - since < policy.quiet:
+        yield (
+            f"scope '{scope.name}' is another place than before: its identity was '{scope.former_identity}' and is "
+            f"now '{scope.identity}'; what was seen there before no longer counts"
+        )
+
+
+def warnings_of(snapshot: Snapshot | None) -> Iterator[str]:
+    """What a person should know, and what hindered nothing."""
+    if snapshot is not None and not snapshot.has_heartbeats:
+        yield "this Prefect server counts no heartbeat events, so no life sign can hold a run that was never seen"
