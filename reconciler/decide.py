@@ -82,8 +82,7 @@ def rule_4_blind(matter: Matter) -> Finding | None:
         reasons.append("its state history is out of order: the server's replicas may have different clocks")
     if not reasons:
         return None
-    sight = next((Sight(s, o) for s, o in unknowns(matter)), None)
-    return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons), sight)
+    return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons), next(unknowns(matter), None))
 
 
 def rule_5_unmanaged(matter: Matter) -> Finding | None:
@@ -173,9 +172,8 @@ def rule_10_waiting(matter: Matter) -> Finding:
     else:
         return matter.verdict(Verdict.HELD, "10", f"{what}; its retry says no time, so it is left to a person", sight)
     finding = matter.verdict(Verdict.WAITING, "10", f"{what}; {awaited}", sight)
-    absence = counting_absence(matter)
-    vanished = matter.run.may_run and not matter.weighed.ended and absence is not None
-    return finding.absent(absence.counts) if vanished and absence else finding
+    absence = counting_absence(matter) if matter.run.may_run and not matter.weighed.ended else None
+    return finding.absent(absence.counts) if absence else finding
 
 
 Rule = Callable[[Matter], Finding | None]

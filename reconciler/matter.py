@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.model import AbsenceCounts, Condition, FlowRun, Observation, StateType, Verdict
 from reconciler.plan import Finding, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence
-from reconciler.snapshot import Case, ScopeView, Snapshot
+from reconciler.snapshot import Case, Snapshot
 from reconciler.weigh import Absence, Sight, Weighed
 
 LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -50,7 +50,7 @@ class Matter:
 
     @property
     def should_run(self) -> bool:
-        return self.run.state_type is StateType.RUNNING or (self.run.awaits_retry_in_process and not self.sleeps)
+        return self.run.may_run and not self.sleeps
 
     def verdict(self, verdict: Verdict, rule: str, reason: str, sight: Sight | None = None) -> Finding:
         scope, seen = (sight.scope.name, sight.observation) if sight else (None, None)
@@ -108,8 +108,8 @@ def what_was_seen(matter: Matter) -> tuple[str, Sight | None]:
     return gone_sentence(absence, now), Sight(absence.scope, absence.observation or NOTHING)
 
 
-def unknowns(matter: Matter) -> Iterator[tuple[ScopeView, Observation]]:
+def unknowns(matter: Matter) -> Iterator[Sight]:
     for look in matter.case.looks:
         for seen in look.observations:
             if seen.condition is Condition.UNKNOWN:
-                yield matter.snapshot.scopes[look.scope], seen
+                yield Sight(matter.snapshot.scopes[look.scope], seen)
