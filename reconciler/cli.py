@@ -9,9 +9,9 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Annotated
 from uuid import UUID
 
@@ -45,6 +45,13 @@ app = typer.Typer(
     "78 configuration.",
 )
 
+daemon_app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="SIGHUP reads the configuration again. Exit codes: 0 after SIGTERM, 2 usage, 70 bug, 78 configuration.",
+)
+
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")]
 LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error; to stderr.")]
 
@@ -61,7 +68,13 @@ class Common:
 
 
 def main() -> None:
+    """`reconcile`: one pass."""
     app(prog_name="reconcile")
+
+
+def daemon_main() -> None:
+    """`reconciler`: pass after pass."""
+    daemon_app(prog_name="reconciler")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -93,6 +106,7 @@ def reconcile(  # noqa: PLR0913 - the options of a command
         with _cycle(parts, pool or [], run or []) as cycle, _patience("looking at flow runs"):
             planned = cycle.plan()
             report = cycle.report(planned, None if dry_run else cycle.settle(planned))
+            report = _kept(parts, report)
         _show(report, as_document=json_)
         if parts.is_discovered and report.was_listed and not json_:
             _suggest(parts, report)
@@ -109,13 +123,38 @@ def check(context: typer.Context, config: ConfigOption = None, log_level: LevelO
         raise typer.Exit(EXIT_OK if checked.ok else EXIT_INCOMPLETE)
 
 
-@contextmanager
-def _parts(common: Common) -> Iterator[Parts]:
+@daemon_app.command()
+def daemon(
+    *,
+    config: ConfigOption = None,
+    log_level: LevelOption = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Look at all flow runs in flight every 30 seconds (`daemon.interval`), and settle the zombies, until SIGTERM."""
+    del version
+    from reconciler.daemon import Daemon, Hooks  # a one-shot pass needs none of it
+    from reconciler.notify import Notifier, watchdog
+    from reconciler.station import Station
+
+    with _speaking():
+        redactor, over = _logging(log_level or "info"), Event()
+        flags = {"daemon.log_level": log_level}
+        station = Station(lambda: load(config, os.environ, flags), redactor, watchdog(os.environ), over)
+        Daemon(station.build, Notifier(os.environ), over, Hooks(station.reloaded, station.failed)).run()
+
+
+def _logging(level: str) -> logs.Redactor:
     redactor = logs.Redactor()
     try:
-        logs.configure(common.log_level or "warning", redactor)
+        logs.configure(level, redactor)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from error
+    return redactor
+
+
+@contextmanager
+def _parts(common: Common) -> Iterator[Parts]:
+    redactor = _logging(common.log_level or "warning")
     loaded = load(common.config, os.environ)
     for secret in loaded.settings.api.secrets():
         redactor.redact(secret)
@@ -125,9 +164,16 @@ def _parts(common: Common) -> Iterator[Parts]:
 
 @contextmanager
 def _cycle(parts: Parts, pools: list[str], runs: list[UUID]) -> Iterator[Cycle]:
-    cycle = parts.cycle(pools, runs, wait=time.sleep)
+    cycle = parts.cycle(time.sleep, pools, runs)
     with closing(cycle.outlook):
         yield cycle
+
+
+def _kept(parts: Parts, report: CycleReport) -> CycleReport:
+    """Keep the evidence of a pass, and what hindered that."""
+    evidence = parts.evidence()
+    evidence.note(report)
+    return replace(report, warnings=(*report.warnings, *evidence.problems))
 
 
 @contextmanager

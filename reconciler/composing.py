@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from hashlib import sha256
 
-from reconciler import registry
+from reconciler import __version__, registry
+from reconciler.clock import Clock
 from reconciler.cycle import Cycle
+from reconciler.evidence_file import Evidence
 from reconciler.memory import Memory
 from reconciler.model import RunId
 from reconciler.outlook import Outlook
@@ -26,17 +29,27 @@ class Parts:
     api: PrefectApi
     bounds: tuple[BoundScope, ...]
     notes: tuple[str, ...]  # why an adapter was skipped by discovery
+    clock: Clock
 
     @property
     def is_discovered(self) -> bool:
         """No configuration file: the scopes are what was found on this machine, and nothing is written."""
         return self.loaded.file is None
 
-    def cycle(self, pools: Collection[str], runs: Collection[RunId], wait: Callable[[float], object]) -> Cycle:
+    def cycle(
+        self, wait: Callable[[float], object], pools: Collection[str] = (), runs: Collection[RunId] = ()
+    ) -> Cycle:
+        """Build a cycle that ends when it is done; `pools` and `runs` narrow what it writes."""
         settings = self.loaded.settings
         memory = Memory(settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
-        outlook = Outlook(self.bounds, memory, self.deadline)
-        return Cycle(self.api, outlook, settings.to_policy(pools, runs), wait)
+        outlook = Outlook(self.bounds, memory, self.deadline, self.clock)
+        return Cycle(self.api, outlook, settings.to_policy(pools, runs), wait, self.clock)
+
+    def evidence(self) -> Evidence:
+        """Where decisions are kept."""
+        settings = self.loaded.settings
+        configuration = sha256(settings.model_dump_json().encode()).hexdigest()[:16]  # secrets are masked in it
+        return Evidence(settings.state_dir, configuration=configuration, version=__version__)
 
     @property
     def deadline(self) -> float:
@@ -50,6 +63,7 @@ class Parts:
 
 def compose(loaded: Loaded) -> Parts:
     """Build the parts. Raises ConfigError with everything that cannot be built."""
+    clock = Clock()
     problems: list[str] = []
     bounds: tuple[BoundScope, ...] = ()
     notes: tuple[str, ...] = ()
@@ -62,13 +76,13 @@ def compose(loaded: Loaded) -> Parts:
     except Misconfigured as error:
         problems += str(error).splitlines()
     try:
-        api = PrefectApi(_connection(loaded.settings.api))
+        api = PrefectApi(_connection(loaded.settings.api), clock=clock)
     except OrchestratorError as error:
         raise ConfigError([*problems, str(error)], loaded.file) from error
     if problems:
         api.close()
         raise ConfigError(problems, loaded.file)
-    return Parts(loaded, api, bounds, notes)
+    return Parts(loaded, api, bounds, notes, clock)
 
 
 def _connection(api: ApiSettings) -> Connection:

@@ -12,10 +12,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
+from reconciler.clock import Clock
 from reconciler.decide import decide
 from reconciler.model import OutcomeKind, RunId
 from reconciler.outlook import Outlook
@@ -30,7 +33,10 @@ class Planned:
     """Steps 1 to 5 of one cycle, done."""
 
     began: datetime
+    deadline: float  # `time.monotonic()`; no settlement is begun after it
     calls_before: int
+    errors_before: int
+    clock_jumped: datetime | None = None
     plan: Plan = NOTHING_PLANNED
     snapshot: Snapshot | None = None
     problems: tuple[str, ...] = ()
@@ -44,16 +50,18 @@ class Cycle:
     outlook: Outlook
     policy: Policy
     wait: Callable[[float], object]  # seconds; may return early when the process is to end
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    clock: Clock = field(default_factory=Clock)
+    time_limit: float = math.inf  # seconds for one pass
+    is_over: Callable[[], bool] = lambda: False  # the process is to end: begin no further settlement
 
     def plan(self) -> Planned:
         """Judge every in-flight run. Writes nothing to Prefect; keeps sightings."""
-        planned = Planned(began=self.now(), calls_before=self.orchestrator.calls)
+        planned = self._begin()
         try:
             listing = self.orchestrator.in_flight()  # 1 list
         except OrchestratorError as error:
             return replace(planned, problems=(f"the in-flight flow runs could not be listed: {error}",))
-        snapshot = self._look(listing)  # 2 map, 3 observe
+        snapshot = self._look(listing, planned.clock_jumped)  # 2 map, 3 observe
         plan = decide(snapshot, self.policy)  # 4 decide
         if plan.suspects:
             snapshot = self._with_histories(snapshot, plan)
@@ -66,9 +74,15 @@ class Cycle:
 
     def settle(self, planned: Planned) -> dict[RunId, Outcome]:
         """Propose the final state of each zombie, one after the other."""
-        return {finding.run.id: self._settle_one(finding) for finding in planned.plan.zombies}
+        return {finding.run.id: self._settle_one(finding, planned.deadline) for finding in planned.plan.zombies}
 
-    def _settle_one(self, finding: Finding) -> Outcome:
+    def _settle_one(self, finding: Finding, deadline: float) -> Outcome:
+        if self.is_over():
+            return Outcome(OutcomeKind.FAILED, "it was not proposed: this process was told to end")
+        if time.monotonic() > deadline:
+            return Outcome(
+                OutcomeKind.FAILED, "it was not proposed: the pass had reached its deadline (cycle_deadline)"
+            )
         try:
             return self.orchestrator.settle(finding)
         except Exception as error:  # noqa: BLE001 - what was written before must still be reported
@@ -79,9 +93,10 @@ class Cycle:
         snapshot, api = planned.snapshot, self.orchestrator
         return CycleReport(
             taken_at=planned.began,
-            duration=self.now() - planned.began,
+            duration=self.clock() - planned.began,
             api_url=api.url,
             api_calls=api.calls - planned.calls_before,
+            api_errors=api.errors - planned.errors_before,
             server_version=api.server_version,
             scopes=tuple((snapshot.scopes if snapshot else self.outlook.unasked()).values()),
             plan=planned.plan,
@@ -90,16 +105,28 @@ class Cycle:
             warnings=(*self.outlook.warnings(), *warnings_of(snapshot)),
             dry_run=outcomes is None,
             was_listed=snapshot is not None,
+            policy=self.policy,
+            snapshot=snapshot,
         )
 
-    def _look(self, listing: Listing) -> Snapshot:
+    def _begin(self) -> Planned:
+        jumped = self.outlook.keep_time(self.clock.begin())
+        deadline = time.monotonic() + self.time_limit
+        self.orchestrator.begin(deadline)
+        calls, errors = self.orchestrator.calls, self.orchestrator.errors
+        return Planned(
+            began=self.clock(), deadline=deadline, calls_before=calls, errors_before=errors, clock_jumped=jumped
+        )
+
+    def _look(self, listing: Listing, clock_jumped: datetime | None) -> Snapshot:
         scopes, looks = self.outlook.look(listing.runs, everywhere=False)
         cases = tuple(Case(run=run, looks=looks[run.id]) for run in listing.runs)
         return Snapshot(
-            taken_at=self.now(),
+            taken_at=self.clock(),
             cases=cases,
             scopes=scopes,
             server_clock=self.orchestrator.clock,
+            clock_jumped=clock_jumped,
             is_whole=listing.is_whole,
         )
 
@@ -128,7 +155,14 @@ class Cycle:
             replace(case, looks=looks[case.run.id], first_look=firsts[case.run.id]) if case.run.id in suspects else case
             for case in snapshot.cases
         )
-        snapshot = replace(snapshot, taken_at=self.now(), cases=cases, scopes=_both(snapshot.scopes, scopes))
+        now = self.clock()
+        snapshot = replace(
+            snapshot,
+            taken_at=now,
+            cases=cases,
+            scopes=_both(snapshot.scopes, scopes),
+            clock_jumped=now if self.clock.has_jumped else snapshot.clock_jumped,
+        )
         return self._with_heartbeats(snapshot, suspects)
 
     def _reread(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:

@@ -43,7 +43,8 @@ def decide(snapshot: Snapshot, policy: Policy, earlier: Plan | None = None) -> P
 def judge(case: Case, snapshot: Snapshot, policy: Policy) -> Judged:
     """Apply the table to one run."""
     matter = Matter(weigh(case, snapshot), snapshot, policy)
-    return Judged(matter.weighed, next(finding for rule in RULES if (finding := rule(matter)) is not None))
+    finding = next(finding for rule in RULES if (finding := rule(matter)) is not None)
+    return Judged(matter.weighed, finding, at=snapshot.taken_at)
 
 
 def rule_1_subflow(matter: Matter) -> Finding | None:

@@ -66,6 +66,7 @@ class Watchman:
             (Guard.LISTING, self.listing),
             (Guard.BREAKER, self.breaker),
             (Guard.IDENTITY, self.identity),
+            (Guard.AMNESTY, self.amnesty),
             (Guard.QUIET, self.quiet),
             (Guard.LIFE_SIGN, self.life_sign),
             (Guard.SELECTION, self.selection),
@@ -118,6 +119,14 @@ class Watchman:
         if scope.former_identity is not None:
             return f"scope '{scope.name}' changed its identity {span(age)} ago"
         return f"scope '{scope.name}' is known for {span(age)} only, held until {span(self.policy.quiet)} (or pin it)"
+
+    def amnesty(self, weighed: Weighed, finding: Finding) -> str | None:
+        """Our own clock jumped, so no age is what it seems; that of an end no more than that of an absence."""
+        jumped = self.snapshot.clock_jumped
+        if jumped is None or self._now - jumped >= self.policy.amnesty:
+            return None
+        since = span(max(self._now - jumped, timedelta(0)))
+        return f"this machine's clock jumped, or it slept, {since} ago; held until {span(self.policy.amnesty)}"
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
         """Never seen here by us: believe its heartbeats rather than the mapping."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
@@ -27,14 +27,15 @@ class Answer:
 class Asker:
     """Asks one scope. A call that hangs is abandoned, and no second thread is started on the scope until it returns."""
 
-    def __init__(self, bound: BoundScope) -> None:
+    def __init__(self, bound: BoundScope, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.bound = bound
+        self._now = now
         self._call: _Call | None = None
 
     def ask(self, runs: Sequence[FlowRun], deadline: float) -> None:
         """Start asking. `deadline` is a `time.monotonic()` value."""
         if self._call is None or self._call.done.is_set():
-            self._call = _Call(self.bound, runs, deadline)
+            self._call = _Call(self.bound, runs, deadline, self._now)
             self._call.start()
         else:
             self._call.is_late = True
@@ -64,10 +65,12 @@ def look(askers: Sequence[Asker], runs: Mapping[str, Sequence[FlowRun]], seconds
 class _Call(Thread):
     """One call; a daemon thread, so that a hung SDK never keeps the process alive."""
 
-    def __init__(self, bound: BoundScope, runs: Sequence[FlowRun], deadline: float) -> None:
+    def __init__(
+        self, bound: BoundScope, runs: Sequence[FlowRun], deadline: float, now: Callable[[], datetime]
+    ) -> None:
         super().__init__(name=f"scope {bound.scope.name}", daemon=True)
-        self.bound, self.runs, self.deadline = bound, runs, deadline
-        self.began, self.began_monotonic = datetime.now(UTC), time.monotonic()
+        self.bound, self.runs, self.deadline, self.now = bound, runs, deadline, now
+        self.began, self.began_monotonic = now(), time.monotonic()
         self.done, self.is_late = Event(), False
         self.result: Answer | None = None
 
@@ -85,7 +88,7 @@ class _Call(Thread):
 
     def _answer(self) -> Answer:
         identity = self._identity()
-        asked_at, began = datetime.now(UTC), time.monotonic()
+        asked_at, began = self.now(), time.monotonic()
         seen = self.bound.scope.observe(self.runs, self.deadline)
         took = timedelta(seconds=time.monotonic() - began)
         _must_be_sound(seen)

@@ -7,20 +7,21 @@ share one SQLite file, so that neither undoes the other's notes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from reconciler.clock import Reading
 from reconciler.model import Resource, RunId, Sighting
 
 _KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
 _CHUNK = 500  # SQLite's bound on variables is 999 in old builds
-_VERSION = 1
-_DROP = "drop table if exists sightings; drop table if exists identities; drop table if exists breakers;"
+_VERSION = 2
+_DROP = "".join(f"drop table if exists {table};" for table in ("sightings", "identities", "breakers", "clock"))
 _SCHEMA = """
 create table if not exists sightings (
   scope text not null, identity text not null, run_id text not null, resource_id text not null, title text not null,
@@ -34,8 +35,14 @@ create table if not exists identities (
   scope text primary key, identity text not null, since text not null, former text
 );
 create table if not exists breakers (scope text primary key, since text not null);
-pragma user_version = 1;
+create table if not exists clock (
+  id integer primary key check (id = 1), boot text not null, zero text not null, slept real not null, jumped text
+);
+pragma user_version = 2;
 """
+# Our own times, which must follow our clock when it is set; those that wait for time awake also skip a sleep.
+_OURS = {"sightings": ("first_seen", "last_seen", "live_seen", "ended_seen")}
+_WAITING = {"identities": ("since",), "breakers": ("since",)}
 _NOTE = """
 insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
@@ -62,12 +69,46 @@ class Memory:
     """Never raises: what cannot be read or kept becomes one of `problems`, and the pass goes on without it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.problems: list[str] = []
+        self.problems: list[str] = []  # of this pass
         self._path = path
         self._database = self._open()
+        self._lasting = tuple(self.problems)
 
     def close(self) -> None:
         self._database.close()
+
+    def keep_time(self, reading: Reading, now: datetime) -> datetime | None:
+        """Begin a pass: move what is remembered if our clock was set or slept since the last, and say when that was.
+
+        `now` and the answer are ours, after the jump. None: no jump is known of in this run of the machine.
+        """
+        self.problems = list(self._lasting)
+        jumped = None
+        with self._trying("keep the time"), self._database:
+            row = self._database.execute("select boot, zero, slept, jumped from clock").fetchone()
+            before = _reading(row) if row else None
+            if before is None or before.boot != reading.boot or not reading.boot:
+                self._keep_clock(reading, None)
+                return None
+            step, slept = reading.step_since(before), reading.slept_since(before)
+            if not step and not slept:
+                return _time(row[3])
+            self._shift(_OURS, step)
+            self._shift(_WAITING, step + slept)
+            self._keep_clock(reading, now)
+            jumped = now
+        return jumped
+
+    def _keep_clock(self, reading: Reading, jumped: datetime | None) -> None:
+        values = (reading.boot, _text(reading.zero), reading.slept.total_seconds(), _text(jumped))
+        self._database.execute("insert or replace into clock values (1, ?, ?, ?, ?)", values)
+
+    def _shift(self, columns: Mapping[str, tuple[str, ...]], by: timedelta) -> None:
+        shifted = lambda text: _text(_moment(text) + by)  # noqa: E731 - a function for SQLite
+        self._database.create_function("shifted", 1, shifted)
+        for table, names in columns.items():
+            for name in names if by else ():
+                self._database.execute(f"update {table} set {name} = shifted({name}) where {name} is not null")  # noqa: S608
 
     def recall(self, run_ids: Collection[RunId]) -> dict[RunId, list[Sighting]]:
         """Recall what any scope ever showed of these runs, under whatever identity."""
@@ -188,6 +229,10 @@ def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
         ended_seen=_time(ended),
         reason=reason,
     )
+
+
+def _reading(row: tuple[Any, ...]) -> Reading:
+    return Reading(row[0], _moment(row[1]), timedelta(seconds=row[2]))
 
 
 def _text(time: datetime | None) -> str | None:

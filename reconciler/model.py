@@ -100,6 +100,7 @@ class Guard(StrEnum):
     LISTING = "listing"
     BREAKER = "breaker"
     IDENTITY = "identity"
+    AMNESTY = "amnesty"
     QUIET = "quiet"
     LIFE_SIGN = "life sign"
     SELECTION = "selection"

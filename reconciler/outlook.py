@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from reconciler.clock import Reading
 from reconciler.looking import Answer, Asker, look
 from reconciler.memory import Known, Memory
 from reconciler.model import ClockOffset, Condition, FlowRun, Observation, Place, Resource, RunId, Sighting
@@ -41,10 +42,14 @@ class Outlook:
         deadline: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._askers = [Asker(bound) for bound in bounds]
+        self._askers = [Asker(bound, now) for bound in bounds]
         self._memory = memory
         self._deadline = deadline
         self._now = now
+
+    def keep_time(self, reading: Reading) -> datetime | None:
+        """Begin a pass. Gives the time, ours, at which our clock was last seen to have jumped."""
+        return self._memory.keep_time(reading, self._now())
 
     def look(self, runs: Sequence[FlowRun], *, everywhere: bool) -> tuple[dict[str, ScopeView], Looks]:
         """Ask each scope about the runs that are mapped to it or were seen there (`everywhere`: about all of them)."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from uuid import UUID, uuid5
 
 from reconciler.model import AbsenceCounts, FlowRun, Guard, Observation, OutcomeKind, RunId, StateRecord, Verdict
-from reconciler.snapshot import ScopeView
+from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
 
 
@@ -34,6 +34,7 @@ class Policy:
     breaker_count: int = 3
     breaker_share: float = 0.5
     breaker_release: timedelta = timedelta(minutes=5)
+    amnesty: timedelta = timedelta(seconds=60)
     max_settlements: int = 100
     exclude_work_pools: frozenset[str] = frozenset()
     exclude_work_queues: frozenset[str] = frozenset()
@@ -88,6 +89,17 @@ class Judged:
 
     weighed: Weighed
     finding: Finding
+    at: datetime | None = None  # ours: the `taken_at` of the snapshot under which it was judged
+
+    @property
+    def died_by(self) -> datetime | None:
+        """When its resource ended, or when it was last known to be there, in our clock; None if neither is known."""
+        found = self.finding
+        if found.observation is not None and found.observation.ended_at is not None:
+            clocks = [sight.scope.clock for sight in self.weighed.ended if sight.observation == found.observation]
+            return clocks[0].to_ours(found.observation.ended_at) if clocks else None
+        seen = [one.sighting.last_seen for one in self.weighed.absent if one.scope.name == found.scope and one.sighting]
+        return max(seen, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,18 @@ class CycleReport:
     warnings: tuple[str, ...]
     dry_run: bool
     was_listed: bool  # False: not even the flow runs could be read
+    api_errors: int = 0  # of the calls, those without an answer or with one that refuses
+    policy: Policy = Policy()
+    snapshot: Snapshot | None = field(default=None, repr=False, compare=False)  # what the last `decide` was given
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.taken_at + self.duration
+
+    @property
+    def is_complete(self) -> bool:
+        """Everything could be read and written."""
+        return self.was_listed and not self.problems
 
 
 def transition_id(run_id: RunId, state_id: UUID) -> UUID:

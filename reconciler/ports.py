@@ -87,12 +87,19 @@ class Orchestrator(Protocol):
         """How many requests were sent so far."""
 
     @property
+    def errors(self) -> int:
+        """How many of them got no answer, or one that refuses (429 and 5xx among them)."""
+
+    @property
     def clock(self) -> ClockOffset:
         """The server's clock, as far as its answers told."""
 
     @property
     def server_version(self) -> str | None:
         """None if it was not asked yet, or does not say."""
+
+    def begin(self, deadline: float) -> None:
+        """Begin a pass. Reads of it give up at this `time.monotonic()` value, with an OrchestratorError."""
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing."""

@@ -74,4 +74,5 @@ class Snapshot:
     heartbeats_error: str | None = None
     reread_error: str | None = None  # why the suspects were judged on the rows of the list
     has_heartbeats: bool = True  # False: the server has no such events
+    clock_jumped: datetime | None = None  # ours, after it: when our own clock was last seen to have jumped
     is_whole: bool = True  # False: the list of runs broke off, so shares of it mean nothing

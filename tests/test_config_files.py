@@ -28,7 +28,7 @@ def test_the_reference_loads_to_the_defaults(tmp_path: Path) -> None:
 
 def test_the_reference_shows_every_setting(tmp_path: Path) -> None:
     tree = tomllib.loads(COMMENTED.sub("", REFERENCE.read_text(encoding="utf-8")))
-    shown = {"state_dir"} & tree.keys() | {f"{table}.{key}" for table in ("api", "policy") for key in tree[table]}
+    shown = {"state_dir"} & tree.keys() | {f"{table}.{key}" for table in ("api", "policy", "daemon") for key in tree[table]}
     assert shown == set(setting_paths())
     assert set(tree["scopes"][0]) == set(ScopeSettings.model_fields)
     assert set(tree) == set(Settings.model_fields)
@@ -38,7 +38,7 @@ def test_the_reference_shows_defaults_of_keys_that_have_one() -> None:
     origins = load(REFERENCE, {"HOME": "/nowhere", "PREFECT_API_URL": "http://h/api"}).origins
     left_out = {path for path, origin in origins.items() if origin == "default"}
     optional = {"key_file", "key", "auth_string_file", "auth_string", "headers", "ca_file"}
-    assert left_out == {"state_dir", "scopes", *(f"api.{key}" for key in optional)}
+    assert left_out == {"state_dir", "scopes", "daemon.ui_url", *(f"api.{key}" for key in optional)}
 
 
 def test_every_key_of_the_reference_has_a_reason() -> None:

@@ -26,12 +26,14 @@ from reconciler.prefect_api.payloads import (
 from reconciler.prefect_api.queries import AWAITING_RETRY, WITH_INFRASTRUCTURE
 from reconciler.prefect_api.reading import TooManyPoisoned
 from reconciler.prefect_api.refusals import TryAgain
+from reconciler.prefect_api.server_clock import ServerClock
 from reconciler.prefect_api.settling import settle
 from reconciler.prefect_api.transport import Transport
 
 _HEARTBEATS_SINCE = timedelta(hours=1)
 _HEARTBEATS_AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
 _MOST_RESOURCES = 200
+SETTLEMENT_TIME = 30.0  # seconds: what a settlement that was begun may take beyond the deadline of the pass
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +64,18 @@ class PrefectApi:
         return self._transport.calls
 
     @property
+    def errors(self) -> int:
+        """How many of them got no answer, or one that refuses."""
+        return self._transport.errors
+
+    @property
     def clock(self) -> ClockOffset:
         return self._transport.server_clock.offset
+
+    def begin(self, deadline: float) -> None:
+        """Begin a pass. The server's clock is learned anew: in days two clocks drift apart, or one of them is set."""
+        self._transport.deadline = deadline
+        self._transport.server_clock = ServerClock()
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing.
@@ -138,7 +150,14 @@ class PrefectApi:
 
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose Crashed unforced, look back. Never raises OrchestratorError."""
-        return settle(self._transport, finding)
+        monotonic, deadline = self._transport.monotonic, self._transport.deadline
+        self._transport.deadline = max(
+            deadline, monotonic() + SETTLEMENT_TIME
+        )  # half a settlement is worse than a late one
+        try:
+            return settle(self._transport, finding)
+        finally:
+            self._transport.deadline = deadline
 
     def ping(self) -> None:
         """Address, credentials and rights to read, as a listing needs them. Raises OrchestratorError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Collection
@@ -72,6 +73,8 @@ class Transport:
     ) -> None:
         self.settings = settings
         self.calls = 0
+        self.errors = 0
+        self.deadline = math.inf  # `time.monotonic()`; nothing is sent after it
         self.server_clock = ServerClock()
         self.now = clock
         self.monotonic = monotonic
@@ -85,12 +88,13 @@ class Transport:
 
     def retrying(self, attempt: Callable[[], T]) -> T:
         """Run `attempt` until it is through with network errors and TryAgain, within bounds of number and time."""
-        patient = self.settings.retry_for > 0
+        retry_for = min(self.settings.retry_for, self.deadline - self.monotonic())
+        patient = retry_for > 0
         try:
             for each in stamina.retry_context(
                 on=self._back_off,
                 attempts=_ATTEMPTS if patient else 1,
-                timeout=self.settings.retry_for if patient else None,
+                timeout=retry_for if patient else None,
                 wait_initial=0.2,
             ):
                 with each:
@@ -115,6 +119,7 @@ class Transport:
             answer = self._send(method, path, body, send_by)
         if answer.status in accept:
             return answer
+        self.errors += not answer.response.is_success
         if answer.status in _COME_BACK_LATER:
             raise TryAgain(answer.response)
         if not answer.response.is_success:
@@ -155,11 +160,23 @@ class Transport:
         started, sent = self.now(), self.monotonic()
         if send_by is not None and sent > send_by:
             raise Stale
+        self._limit(request, self.deadline - sent)
         self.calls += 1
-        response = self._client.send(request)
+        try:
+            response = self._client.send(request)
+        except httpx.HTTPError:
+            self.errors += 1
+            raise
         answered = self.now()
         self.server_clock.observe_header(response.headers, started, answered)
         return Answer(response.status_code, response.content, sent, started, answered, response)
+
+    def _limit(self, request: httpx.Request, left: float) -> None:
+        """No request outlasts the pass's deadline."""
+        if left <= 0:
+            raise OrchestratorError("it was not asked: the pass had reached its deadline (cycle_deadline)")
+        if left < self.settings.timeout:
+            request.extensions["timeout"] = httpx.Timeout(left).as_dict()
 
     def _fetch_csrf_token(self) -> None:
         """Every fetch replaces the token. A wrong credential shows itself only here: CSRF is checked before it."""

@@ -3,6 +3,7 @@
 from reconciler.settings.loading import Loaded, load, worst_case_detection
 from reconciler.settings.model import ApiSettings, PolicySettings, ScopeSettings, Settings, setting_paths
 from reconciler.settings.problems import ConfigError
+from reconciler.settings.times import longest_cycle, longest_silence, watchdog_problem
 
 __all__ = [
     "ApiSettings",
@@ -12,6 +13,9 @@ __all__ = [
     "ScopeSettings",
     "Settings",
     "load",
+    "longest_cycle",
+    "longest_silence",
     "setting_paths",
+    "watchdog_problem",
     "worst_case_detection",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reconciler.model import RunId, RunMapping
 from reconciler.plan import Mode, Policy
 from reconciler.settings import durations
+from reconciler.settings.addresses import Address, listen_address, page_address
 from reconciler.settings.api_url import api_url
 
 
@@ -43,6 +45,13 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 _POLICY = Policy()
 _STRICT = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class ApiSettings(BaseModel):
@@ -90,12 +99,31 @@ class PolicySettings(BaseModel):
     breaker_count: Annotated[int, Field(ge=1)] = _POLICY.breaker_count
     breaker_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = _POLICY.breaker_share
     breaker_release: PositiveDuration = _POLICY.breaker_release
+    amnesty: Duration = _POLICY.amnesty
     max_settlements: Annotated[int, Field(ge=1)] = _POLICY.max_settlements
     exclude_work_pools: Names = _POLICY.exclude_work_pools
     exclude_work_queues: Names = _POLICY.exclude_work_queues
     exclude_deployments: frozenset[Annotated[str, BeforeValidator(_deployment_id)]] = _POLICY.exclude_deployments
     exclude_tags: Names = _POLICY.exclude_tags
     scope_deadline: PositiveDuration = timedelta(seconds=20)
+
+
+class DaemonSettings(BaseModel):
+    """What only the daemon uses."""
+
+    model_config = _STRICT
+
+    interval: PositiveDuration = timedelta(seconds=30)
+    jitter: Duration = timedelta(seconds=1)
+    cycle_deadline: PositiveDuration = timedelta(minutes=2)
+    listen: Annotated[str, AfterValidator(listen_address)] = ""
+    ui_url: Annotated[str, AfterValidator(page_address)] = ""
+    log_level: LogLevel = LogLevel.INFO
+
+    @property
+    def address(self) -> Address | None:
+        """Where to listen; None: nowhere."""
+        return Address.read(self.listen) if self.listen else None
 
 
 class ScopeSettings(BaseModel):
@@ -135,6 +163,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path("/var/lib/prefect-reconciler")  # for root; `load` knows of the others
     api: ApiSettings = ApiSettings()
     policy: PolicySettings = PolicySettings()
+    daemon: DaemonSettings = DaemonSettings()
     scopes: tuple[ScopeSettings, ...] = ()
 
     def to_policy(self, only_pools: Collection[str] = (), only_runs: Collection[RunId] = ()) -> Policy:
@@ -156,7 +185,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-SECTIONS: Mapping[str, type[BaseModel]] = {"api": ApiSettings, "policy": PolicySettings}
+SECTIONS: Mapping[str, type[BaseModel]] = {"api": ApiSettings, "policy": PolicySettings, "daemon": DaemonSettings}
 
 
 def setting_paths() -> tuple[str, ...]:

@@ -21,6 +21,7 @@ def prefect_layer(variables: Mapping[str, object], origin: str) -> Layer:
         "PREFECT_CLIENT_CUSTOM_HEADERS": "api.headers",
         "PREFECT_API_TLS_INSECURE_SKIP_VERIFY": "api.tls_verify",
         "PREFECT_API_SSL_CERT_FILE": "api.ca_file",
+        "PREFECT_UI_URL": "daemon.ui_url",
     }
     layer = {}
     for name, path in paths.items():

@@ -116,8 +116,13 @@ class FakeOrchestrator:
     written: list[Finding] = field(default_factory=list)
     url: str = "http://fake/api"
     calls: int = 0
+    errors: int = 0
+    begun: list[float] = field(default_factory=list)
     clock: ClockOffset = EXACT
     server_version: str | None = "3.8.8"
+
+    def begin(self, deadline: float) -> None:
+        self.begun.append(deadline)
 
     def in_flight(self) -> Listing:
         self.calls += 1

@@ -39,6 +39,10 @@ class Program:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def wait(self, seconds: float) -> int:
+        """Wait for its end, and give its exit code."""
+        return self._process.wait(seconds)
+
     def kill(self) -> None:
         """SIGKILL to this one process; its children live on."""
         self._process.kill()

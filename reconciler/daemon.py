@@ -1,0 +1,223 @@
+"""The same cycle, for ever: APScheduler's rhythm, signals, the service manager.
+
+Signals are waited for, not handled: they are blocked in every thread, and the main thread takes them one by one. The
+cycle runs in a daemon thread, so that a hung SDK call keeps neither the other passes nor the end of the process.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Event, Lock, Thread
+
+import structlog
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.job import Job
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from reconciler.clock import Clock
+from reconciler.cycle import Cycle, Planned
+from reconciler.model import RunId
+from reconciler.notify import Notifier
+from reconciler.plan import CycleReport, Outcome
+from reconciler.report import summary
+from reconciler.settings import ConfigError
+
+FINISH_WRITE_WITHIN = 6.5  # seconds; with all else the process must be gone after 8
+_FINISH_LOOK_WITHIN = 0.5  # a look writes nothing, so it may be left
+_TICK = 1.0
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One configuration in force: what to run, how often, and who hears of it."""
+
+    cycle: Cycle
+    interval: timedelta
+    jitter: timedelta
+    begin: Callable[[], object]  # called before each pass
+    tell: Callable[[CycleReport], object]
+    close: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What is to be told beside the cycles' reports."""
+
+    reloaded: Callable[[Sequence[str]], object]  # the problems of a refused configuration; none: it is in force
+    failed: Callable[[str], object]  # a cycle ended by a bug of ours
+
+
+class Daemon:
+    """`run` returns after SIGTERM or SIGINT. `build` is called first and at each SIGHUP; it may raise ConfigError."""
+
+    def __init__(self, build: Callable[[], Duty], notifier: Notifier, over: Event, hooks: Hooks) -> None:
+        self._build, self._notifier, self._over, self._hooks = build, notifier, over, hooks
+        self._clock = Clock()
+        self._seen = self._clock.reading()
+        self._rounds = _Rounds(self._pass)
+        self._duty: Duty | None = None
+        self._waiting: Duty | None = None  # taken over when the next pass begins
+        self._exchange = Lock()
+        self._is_writing = False
+        self._is_ready = False
+
+    def run(self) -> None:
+        """Pass after pass. Raises ConfigError if the first configuration cannot be used."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread is started: they inherit it
+        duty = self._waiting = self._build()
+        self._rounds.start(duty.interval, duty.jitter)
+        _log.info("started", interval=duty.interval.total_seconds())
+        while (received := signal.sigtimedwait(_SIGNALS, _TICK)) is None or received.si_signo == signal.SIGHUP:
+            if received is not None:
+                self._reload()
+            self._follow_the_clock()
+        self._end(signal.Signals(received.si_signo).name)
+
+    def _pass(self) -> None:
+        duty = self._take_over()
+        self._notifier.alive()
+        try:
+            said = self._cycle(duty)
+        except Exception as error:  # noqa: BLE001 - one failing pass must not be the last
+            _log.exception("this is a bug of prefect-reconciler, please report it; the next pass comes all the same")
+            said = f"the last pass ended by a bug of ours: {type(error).__name__}: {error}"
+            self._hooks.failed(said)
+        self._notifier.alive()
+        if self._is_ready:
+            self._notifier.status(said)
+        else:
+            self._is_ready = True
+            self._notifier.ready(said)
+
+    def _cycle(self, duty: Duty) -> str:
+        duty.begin()
+        planned = duty.cycle.plan()
+        if self._over.is_set():
+            return "stopping"
+        report = duty.cycle.report(planned, self._settle(duty.cycle, planned))
+        duty.tell(report)
+        return summary(report)
+
+    def _settle(self, cycle: Cycle, planned: Planned) -> dict[RunId, Outcome]:
+        self._is_writing = True
+        try:
+            return cycle.settle(planned)
+        finally:
+            self._is_writing = False
+
+    def _take_over(self) -> Duty:
+        with self._exchange:
+            former, self._duty, self._waiting = self._duty, self._waiting or self._duty, None
+        assert self._duty is not None, "set before the first pass"
+        if former is not None and former is not self._duty:
+            former.close()
+        return self._duty
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        try:
+            duty = self._build()
+        except ConfigError as refused:
+            for problem in refused.problems:
+                _log.error("the new configuration is refused, the old one stays in force", problem=problem)
+            self._hooks.reloaded(refused.problems)
+            self._notifier.ready("the new configuration was refused, the old one stays in force; see the log")
+            return
+        with self._exchange:
+            unused, self._waiting = self._waiting, duty
+        if unused is not None:
+            unused.close()
+        self._rounds.change(duty.interval, duty.jitter)
+        _log.info("configuration read again", interval=duty.interval.total_seconds())
+        self._hooks.reloaded(())
+        self._notifier.ready("configuration read again")
+
+    def _follow_the_clock(self) -> None:
+        """APScheduler waits until a time of the wall clock: set back by an hour, it would not fire for an hour."""
+        now = self._clock.reading()
+        step, slept = now.step_since(self._seen).total_seconds(), now.slept_since(self._seen).total_seconds()
+        if step or slept:
+            _log.warning("this machine's clock was set, or it slept", set_by_seconds=step, slept_seconds=slept)
+            self._seen = now
+            self._rounds.now()
+
+    def _end(self, why: str) -> None:
+        _log.info("stopping", signal=why)
+        self._notifier.stopping()
+        self._over.set()
+        self._rounds.stop()
+        began = time.monotonic()
+        while self._rounds.thread is not None and self._rounds.thread.is_alive():
+            self._rounds.thread.join(0.05)
+            patience = FINISH_WRITE_WITHIN if self._is_writing else _FINISH_LOOK_WITHIN
+            if time.monotonic() - began > patience:
+                _log.warning("left a pass that did not end", writing=self._is_writing)
+                return
+        for duty in (self._waiting, self._duty):
+            if duty is not None:
+                duty.close()
+        _log.info("stopped")
+
+
+class _Rounds:
+    """The passes, one at a time, in APScheduler."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._threads = _DaemonThreads()
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": self._threads}, daemon=True)
+        self._work = work
+        self._job: Job | None = None
+
+    @property
+    def thread(self) -> Thread | None:
+        """Where the last pass runs, or ran."""
+        return self._threads.last
+
+    def start(self, interval: timedelta, jitter: timedelta) -> None:
+        self._job = self._scheduler.add_job(
+            self._work,
+            "interval",
+            seconds=interval.total_seconds(),
+            jitter=jitter.total_seconds() or None,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+            next_run_time=datetime.now(UTC),
+        )
+        self._scheduler.start()
+
+    def change(self, interval: timedelta, jitter: timedelta) -> None:
+        assert self._job is not None, "started"
+        self._job.reschedule("interval", seconds=interval.total_seconds(), jitter=jitter.total_seconds() or None)
+        self.now()
+
+    def now(self) -> None:
+        """Let the next pass come at once; if one runs, an interval from now."""
+        assert self._job is not None, "started"
+        self._job.modify(next_run_time=datetime.now(UTC))
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=False)
+
+
+class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler is not typed
+    """A daemon thread per pass. APScheduler's pools are joined when the interpreter ends, hung calls and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Thread | None = None
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        def work() -> None:
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
+            self._run_job_success(job.id, events)
+
+        self.last = Thread(target=work, name="cycle", daemon=True)
+        self.last.start()

@@ -1,0 +1,89 @@
+"""What the daemon keeps through every reload of its configuration, and how it builds what one of them asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from threading import Event
+from typing import TYPE_CHECKING
+
+from reconciler import logs
+from reconciler.composing import Parts, compose
+from reconciler.daemon import Duty
+from reconciler.news import Newsroom
+from reconciler.plan import CycleReport
+from reconciler.settings import ConfigError, Loaded, Settings, watchdog_problem
+from reconciler.telling import Teller
+
+if TYPE_CHECKING:
+    from reconciler.front import Front
+
+
+class Station:
+    """Builds a Duty from the configuration as it is now. What it told, counted and shows outlives each of them."""
+
+    def __init__(
+        self, load: Callable[[], Loaded], redactor: logs.Redactor, watchdog: timedelta | None, over: Event
+    ) -> None:
+        self._load, self._redactor, self._watchdog, self._over = load, redactor, watchdog, over
+        self._newsroom, self._teller = Newsroom(), Teller()
+        self._front: Front | None = None  # only if it ever was to listen: a web server is not free
+
+    def build(self) -> Duty:
+        """Read the configuration and build what it asks for. Raises ConfigError."""
+        loaded = self._load()
+        for secret in loaded.settings.api.secrets():
+            self._redactor.redact(secret)
+        if (problem := watchdog_problem(loaded.settings, self._watchdog)) is not None:
+            raise ConfigError([problem], loaded.file)
+        return self._duty(compose(loaded))
+
+    def _duty(self, parts: Parts) -> Duty:
+        settings = parts.loaded.settings
+        evidence = parts.evidence()
+        cycle = parts.cycle(wait=self._over.wait)
+        cycle.time_limit = settings.daemon.cycle_deadline.total_seconds()
+        cycle.is_over = self._over.is_set
+
+        def tell(report: CycleReport) -> None:
+            evidence.note(report)
+            self._tell(replace(report, warnings=(*report.warnings, *parts.notes, *evidence.problems)))
+
+        def close() -> None:
+            cycle.outlook.close()
+            parts.close()
+
+        return Duty(
+            cycle=cycle,
+            interval=settings.daemon.interval,
+            jitter=settings.daemon.jitter,
+            begin=lambda: self._begin(settings),
+            tell=tell,
+            close=close,
+        )
+
+    def _begin(self, settings: Settings) -> None:
+        logs.configure(settings.daemon.log_level, self._redactor)
+        if self._front is None and settings.daemon.listen:
+            from reconciler.front import Front
+
+            self._front = Front(settings)
+        if self._front is not None:
+            self._front.serve(settings)
+
+    def _tell(self, report: CycleReport) -> None:
+        news = self._newsroom.news(report)
+        self._teller.note(news)
+        if self._front is not None:
+            self._front.note(news)
+
+    def reloaded(self, problems: Sequence[str]) -> None:
+        """A configuration was taken, or refused for these problems."""
+        if self._front is not None:
+            self._front.reloaded(problems)
+
+    def failed(self, sentence: str) -> None:
+        """A cycle ended by a bug of ours."""
+        if self._front is not None:
+            self._front.failed(sentence)

@@ -1,0 +1,109 @@
+"""The daemon's log: one line per cycle, and one per run that is not healthy, when that is new or an hour old."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import structlog
+
+from reconciler.model import Guard, OutcomeKind, RunId, Verdict
+from reconciler.news import News
+from reconciler.plan import CycleReport, Finding
+from reconciler.report import notable, summary
+from reconciler.words import span
+
+_AGAIN_AFTER = timedelta(hours=1)
+_LINES = 200  # runs told of in one cycle; a whole cluster may go blind at once
+_PROBLEMS = 20
+
+_log = structlog.get_logger(__name__)
+
+
+class Teller:
+    """Writes what a cycle has to say. Bounded by the number of runs in flight."""
+
+    def __init__(self) -> None:
+        self._told: dict[RunId, datetime] = {}
+
+    def note(self, news: News) -> None:
+        """Log one cycle."""
+        report = news.report
+        self._tell_runs(news)
+        wrong = {"problems": _some(report.problems)} if report.problems else {}
+        warned = {"warnings": _some(report.warnings)} if report.warnings else {}
+        counts = Counter(str(finding.verdict) for finding in report.plan.findings)
+        done = Counter(str(outcome.kind) for outcome in report.outcomes.values())
+        level = "info" if report.is_complete else "warning"
+        _log.log(
+            _LEVELS[level],
+            summary(report),
+            counts=dict(sorted(counts.items())),
+            seconds=round(report.duration.total_seconds(), 3),
+            api_calls=report.api_calls,
+            **({"outcomes": dict(sorted(done.items()))} if done else {}),
+            **wrong,
+            **warned,
+        )
+
+    def _tell_runs(self, news: News) -> None:
+        report = news.report
+        changed = {finding.run.id for finding in news.changed}
+        findings = notable(report)
+        due = [one for one in findings if one.run.id in changed or self._is_due(one.run.id, report.taken_at)]
+        for finding in due[:_LINES]:
+            self._tell(news, finding)
+            self._told[finding.run.id] = report.taken_at
+        if len(due) > _LINES:
+            _log.warning("more flow runs are not healthy than are listed here", left_out=len(due) - _LINES)
+        if report.was_listed:
+            self._well_again(report, {finding.run.id for finding in findings})
+
+    def _tell(self, news: News, finding: Finding) -> None:
+        run, outcome = finding.run, news.report.outcomes.get(finding.run.id)
+        _log.log(
+            _LEVELS[_level(finding, news.report)],
+            f"{_short(run.name)}: {finding.reason}",
+            flow_run=str(run.id),
+            verdict=str(finding.verdict),
+            rule=finding.rule,
+            state=run.state_name,
+            standing=span(news.report.taken_at - news.standing(run.id)),
+            **({"guard": str(finding.guard)} if finding.guard else {}),
+            **({"scope": finding.scope} if finding.scope else {}),
+            **({"outcome": str(outcome.kind)} if outcome else {}),
+            **({"detail": outcome.detail} if outcome and outcome.detail else {}),
+            **({"alarm": outcome.alarm} if outcome and outcome.alarm else {}),
+        )
+
+    def _well_again(self, report: CycleReport, unwell: set[RunId]) -> None:
+        """Say once that a run of which there was a line is healthy; forget it, and those no longer in flight."""
+        verdicts = {finding.run.id: finding for finding in report.plan.findings}
+        for run_id in self._told.keys() - unwell:
+            found = verdicts.get(run_id)
+            if found is not None and found.verdict is Verdict.HEALTHY:
+                _log.info(f"{_short(found.run.name)}: healthy again: {found.reason}", flow_run=str(run_id))
+            del self._told[run_id]
+
+    def _is_due(self, run_id: RunId, now: datetime) -> bool:
+        told = self._told.get(run_id)
+        return told is not None and now - told >= _AGAIN_AFTER
+
+
+_LEVELS = {"info": 20, "warning": 30, "error": 40}
+
+
+def _level(finding: Finding, report: CycleReport) -> str:
+    outcome = report.outcomes.get(finding.run.id)
+    if (outcome and (outcome.alarm or outcome.kind is OutcomeKind.FAILED)) or finding.guard is Guard.AGAIN:
+        return "error"
+    return "warning" if finding.verdict in (Verdict.ZOMBIE, Verdict.HELD, Verdict.UNKNOWN) else "info"
+
+
+def _some(texts: tuple[str, ...]) -> list[str]:
+    more = [f"and {len(texts) - _PROBLEMS} more"] if len(texts) > _PROBLEMS else []
+    return [*texts[:_PROBLEMS], *more]
+
+
+def _short(name: str, limit: int = 100) -> str:
+    return name if len(name) <= limit else name[:limit] + "..."

@@ -1,0 +1,139 @@
+"""Our clock, and what it does to what is remembered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from reconciler.clock import Clock, Reading
+from reconciler.memory import Memory
+from reconciler.model import Resource, Sighting
+from tests.spec import NOW
+
+HOUR = timedelta(hours=1)
+
+
+class Time:
+    """A machine's clocks, to be set by hand."""
+
+    def __init__(self) -> None:
+        self.wall, self.since_boot, self.awake = NOW, 1000.0, 900.0
+        self.clock = Clock(lambda: self.wall, lambda: self.since_boot, lambda: self.awake)
+
+    def passes(self, seconds: float, *, asleep: bool = False) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.since_boot += seconds
+        self.awake += 0 if asleep else seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def test_it_goes_with_the_wall_clock(time: Time) -> None:
+    assert time.clock() == NOW
+    time.passes(30)
+    assert time.clock() == NOW + timedelta(seconds=30)
+    assert not time.clock.has_jumped
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_within_a_pass_nobody_sets_it(time: Time, step: timedelta) -> None:
+    time.clock.begin()
+    time.wall += step
+    time.passes(5)
+    assert time.clock() == NOW + timedelta(seconds=5)
+    assert time.clock.has_jumped
+    time.clock.begin()
+    assert time.clock() == NOW + step + timedelta(seconds=5)
+    assert not time.clock.has_jumped
+
+
+def test_a_sleep_is_a_jump_and_takes_time(time: Time) -> None:
+    time.clock.begin()
+    time.passes(600, asleep=True)
+    assert time.clock() == NOW + timedelta(seconds=600)
+    assert time.clock.has_jumped
+
+
+def test_what_is_too_little_to_tell_is_no_jump(time: Time) -> None:
+    time.clock.begin()
+    time.wall += timedelta(seconds=0.9)
+    assert not time.clock.has_jumped
+
+
+def test_the_real_clock() -> None:
+    clock = Clock()
+    assert abs(clock() - datetime.now(UTC)) < timedelta(seconds=1)
+    assert not clock.has_jumped
+    assert clock.reading().boot
+
+
+def sighting(at: datetime) -> Sighting:
+    resource = Resource(id="r", title="container r", run_id=uuid4(), created_at=at)
+    return Sighting(
+        scope="a", identity="A", resource=resource, first_seen=at, last_seen=at, live_seen=at, ended_seen=None
+    )
+
+
+class TestMemory:
+    """What is remembered follows a clock that was set, and does not grow old in a machine that slept."""
+
+    @pytest.fixture
+    def memory(self, tmp_path: Path, time: Time) -> Memory:
+        memory = Memory(tmp_path / "memory.sqlite3")
+        memory.keep_time(time.clock.begin(), time.clock())
+        memory.note([sighting(NOW)])
+        memory.learn("a", "A", NOW)
+        memory.note_breakers(["a"], NOW)
+        return memory
+
+    def told(self, memory: Memory) -> tuple[datetime, datetime, datetime]:
+        run_id = memory._database.execute("select run_id from sightings").fetchone()[0]
+        (seen,) = memory.recall([UUID(run_id)]).popitem()[1]
+        assert seen.ended_seen is None
+        assert seen.resource.created_at == NOW  # the place's clock, which nobody set
+        return seen.last_seen, memory.learn("a", "A", NOW + 9 * HOUR).since, memory.breakers()["a"]
+
+    def begin(self, memory: Memory, time: Time) -> datetime | None:
+        return memory.keep_time(time.clock.begin(), time.clock())
+
+    def test_time_that_just_passes_moves_nothing(self, memory: Memory, time: Time) -> None:
+        time.passes(3600)
+        assert self.begin(memory, time) is None
+        assert self.told(memory) == (NOW, NOW, NOW)
+        memory.close()
+
+    @pytest.mark.parametrize("step", [HOUR, -HOUR])
+    def test_a_clock_that_was_set_takes_all_along(self, memory: Memory, time: Time, step: timedelta) -> None:
+        time.wall += step
+        assert self.begin(memory, time) == NOW + step
+        assert self.told(memory) == (NOW + step, NOW + step, NOW + step)
+        time.passes(10)
+        assert self.begin(memory, time) == NOW + step  # still known, for the amnesty
+        assert self.told(memory) == (NOW + step, NOW + step, NOW + step)
+        memory.close()
+
+    def test_a_sleep_moves_what_waits_and_leaves_what_was_seen(self, memory: Memory, time: Time) -> None:
+        time.passes(3600, asleep=True)
+        assert self.begin(memory, time) == NOW + HOUR
+        assert self.told(memory) == (NOW, NOW + HOUR, NOW + HOUR)
+        memory.close()
+
+    def test_another_run_of_the_machine_moves_nothing(self, memory: Memory) -> None:
+        other = Reading("another boot", NOW - HOUR, timedelta(0))
+        assert memory.keep_time(other, NOW) is None
+        assert self.told(memory) == (NOW, NOW, NOW)
+        memory.close()
+
+    def test_small_steps_add_up(self, memory: Memory, time: Time) -> None:
+        for _ in range(3):
+            time.wall += timedelta(seconds=0.6)
+            jumped = self.begin(memory, time)
+        assert jumped == NOW + timedelta(seconds=1.2), "the second step was too much"
+        assert self.told(memory)[0] == NOW + timedelta(seconds=1.2)
+        memory.close()
