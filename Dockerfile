@@ -17,7 +17,6 @@ RUN python3 -m venv /build \
     --constraint constraints.txt ".[${EXTRAS}]"
 
 FROM ${BASE}
-COPY --from=builder /opt/prefect-reconciler /opt/prefect-reconciler
 # A new volume takes over the owner and the mode that its folder has in the image.
 RUN install -d -m 0755 /etc/prefect-reconciler \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/prefect-reconciler
@@ -30,12 +29,18 @@ VOLUME /var/lib/prefect-reconciler
 EXPOSE 9464
 USER 10001:10001
 STOPSIGNAL SIGTERM
-# Asks where the daemon was told to listen (0.0.0.0 reaches this host, too). Told to listen nowhere, it has nothing to ask.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-IS", "-c", \
-    "import http.client, os, sys\nlisten = os.environ.get('RECONCILER_DAEMON__LISTEN') or sys.exit(0)\ndaemon = http.client.HTTPConnection(listen, timeout=4)\ndaemon.request('GET', '/healthz', headers={'Host': 'localhost'})\nsys.exit(daemon.getresponse().status != 200)"]
+# Asks where the daemon was told to listen (0.0.0.0 is this host, too). Told to listen nowhere, it has nothing to ask.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-IS", "-c", "\
+import http.client, os, sys; \
+listen = os.environ.get('RECONCILER_DAEMON__LISTEN') or sys.exit(0); \
+daemon = http.client.HTTPConnection(listen, timeout=4); \
+daemon.request('GET', '/healthz', headers={'Host': 'localhost'}); \
+sys.exit(daemon.getresponse().status != 200)"]
 ENTRYPOINT ["reconciler"]
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="prefect-reconciler" \
       org.opencontainers.image.description="Moves Prefect flow runs whose infrastructure has vanished to Crashed, with the reason" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
+# Last, because the legacy builder makes a container for every line after it.
+COPY --from=builder /opt/prefect-reconciler /opt/prefect-reconciler

@@ -158,7 +158,7 @@ def _parts(common: Common) -> Iterator[Parts]:
     loaded = load(common.config, os.environ)
     for secret in loaded.settings.api.secrets():
         redactor.redact(secret)
-    with closing(compose(loaded)) as parts:
+    with closing(compose(loaded, redactor.text)) as parts:
         yield parts
 
 

@@ -30,6 +30,7 @@ class Parts:
     bounds: tuple[BoundScope, ...]
     notes: tuple[str, ...]  # why an adapter was skipped by discovery
     clock: Clock
+    redact: Callable[[str], str]
 
     @property
     def is_discovered(self) -> bool:
@@ -49,7 +50,7 @@ class Parts:
         """Where decisions are kept."""
         settings = self.loaded.settings
         configuration = sha256(settings.model_dump_json().encode()).hexdigest()[:16]  # secrets are masked in it
-        return Evidence(settings.state_dir, configuration=configuration, version=__version__)
+        return Evidence(settings.state_dir, configuration=configuration, version=__version__, redact=self.redact)
 
     @property
     def deadline(self) -> float:
@@ -61,8 +62,8 @@ class Parts:
         self.api.close()
 
 
-def compose(loaded: Loaded) -> Parts:
-    """Build the parts. Raises ConfigError with everything that cannot be built."""
+def compose(loaded: Loaded, redact: Callable[[str], str]) -> Parts:
+    """Build the parts; `redact` hides secrets in evidence. Raises ConfigError with all that cannot be built."""
     clock = Clock()
     problems: list[str] = []
     bounds: tuple[BoundScope, ...] = ()
@@ -82,7 +83,7 @@ def compose(loaded: Loaded) -> Parts:
     if problems:
         api.close()
         raise ConfigError(problems, loaded.file)
-    return Parts(loaded, api, bounds, notes, clock)
+    return Parts(loaded, api, bounds, notes, clock, redact)
 
 
 def _connection(api: ApiSettings) -> Connection:

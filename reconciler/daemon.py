@@ -6,6 +6,7 @@ cycle runs in a daemon thread, so that a hung SDK call keeps neither the other p
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Lock, Thread
 
 import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -172,6 +174,8 @@ class _Rounds:
     def __init__(self, work: Callable[[], None]) -> None:
         self._threads = _DaemonThreads()
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": self._threads}, daemon=True)
+        self._scheduler.add_listener(_say_it_is_late, EVENT_JOB_MAX_INSTANCES)
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it would warn of the same
         self._work = work
         self._job: Job | None = None
 
@@ -205,6 +209,11 @@ class _Rounds:
 
     def stop(self) -> None:
         self._scheduler.shutdown(wait=False)
+
+
+def _say_it_is_late(event: object) -> None:
+    del event
+    _log.info("a pass is due and the last one has not ended yet; it is left out")
 
 
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler is not typed

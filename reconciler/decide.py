@@ -44,7 +44,7 @@ def judge(case: Case, snapshot: Snapshot, policy: Policy) -> Judged:
     """Apply the table to one run."""
     matter = Matter(weigh(case, snapshot), snapshot, policy)
     finding = next(finding for rule in RULES if (finding := rule(matter)) is not None)
-    return Judged(matter.weighed, finding, at=snapshot.taken_at)
+    return Judged(matter.weighed, finding, at=snapshot.taken_at, scopes=snapshot.scopes)
 
 
 def rule_1_subflow(matter: Matter) -> Finding | None:

@@ -22,7 +22,7 @@ from reconciler.decide import judge
 from reconciler.guards import guarded
 from reconciler.model import Condition, Guard, RunId, Verdict
 from reconciler.plan import Breaker, CycleReport, Finding, Judged, Outcome, Policy
-from reconciler.snapshot import ScopeView, Snapshot
+from reconciler.snapshot import Snapshot
 
 VERSION = 1
 
@@ -128,21 +128,13 @@ class _Account:
         """Cut the snapshot down to one run, as it was when that was judged: not always at the last look."""
         judged, beat = self.judged[run_id], self.snapshot.heartbeats.get(run_id)
         case = judged.weighed.case
-        views = {look.scope: self.snapshot.scopes[look.scope] for look in case.looks} | _views(judged)
         return replace(
             self.snapshot,
-            taken_at=judged.at or self.snapshot.taken_at,
+            taken_at=judged.at,
             cases=(case,),
-            scopes=views,
+            scopes={look.scope: judged.scopes[look.scope] for look in case.looks},
             heartbeats={run_id: beat} if beat else {},
         )
-
-
-def _views(judged: Judged) -> dict[str, ScopeView]:
-    """The scopes as they were when the run was judged, as far as something was found, or missed, in them."""
-    weighed = judged.weighed
-    scopes = [sight.scope for sight in (*weighed.live, *weighed.ended)] + [absence.scope for absence in weighed.absent]
-    return {scope.name: scope for scope in scopes}
 
 
 @dataclass

@@ -89,7 +89,8 @@ class Judged:
 
     weighed: Weighed
     finding: Finding
-    at: datetime | None = None  # ours: the `taken_at` of the snapshot under which it was judged
+    at: datetime  # ours: the `taken_at` of the snapshot under which it was judged
+    scopes: Mapping[str, ScopeView] = field(repr=False, compare=False)  # as they were then
 
     @property
     def died_by(self) -> datetime | None:

@@ -37,7 +37,7 @@ class Station:
             self._redactor.redact(secret)
         if (problem := watchdog_problem(loaded.settings, self._watchdog)) is not None:
             raise ConfigError([problem], loaded.file)
-        return self._duty(compose(loaded))
+        return self._duty(compose(loaded, self._redactor.text))
 
     def _duty(self, parts: Parts) -> Duty:
         settings = parts.loaded.settings

@@ -28,7 +28,9 @@ def test_the_reference_loads_to_the_defaults(tmp_path: Path) -> None:
 
 def test_the_reference_shows_every_setting(tmp_path: Path) -> None:
     tree = tomllib.loads(COMMENTED.sub("", REFERENCE.read_text(encoding="utf-8")))
-    shown = {"state_dir"} & tree.keys() | {f"{table}.{key}" for table in ("api", "policy", "daemon") for key in tree[table]}
+    shown = {"state_dir"} & tree.keys() | {
+        f"{table}.{key}" for table in ("api", "policy", "daemon") for key in tree[table]
+    }
     assert shown == set(setting_paths())
     assert set(tree["scopes"][0]) == set(ScopeSettings.model_fields)
     assert set(tree) == set(Settings.model_fields)

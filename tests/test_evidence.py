@@ -384,7 +384,7 @@ def _write(folder: Path, reports: list[CycleReport], limit: int) -> None:
         assert evidence.problems == ()
 
 
-def test_several_processes_lose_and_tear_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+def test_several_processes_lose_and_tear_nothing(tmp_path: Path) -> None:
     """Each run is seen by every process, which all look at the same list; and the files are rotated meanwhile."""
     context = multiprocessing.get_context("spawn")
     runs = [run() for _ in range(60)]

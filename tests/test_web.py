@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from html import escape
 from uuid import UUID
 
 import httpx
 import pytest
+from markupsafe import escape
 
 from reconciler.board import Board
 from reconciler.model import OutcomeKind, Verdict
@@ -36,7 +36,7 @@ class Desk:
         self.clock = Clock()
         self.board = Board(api_url="http://127.0.0.1:4200/api", patience=90, monotonic=self.clock)
         self.address = ("127.0.0.1", free_port())
-        self.part = WebPart(self.address, self.board, lambda: (b"up 1\n", "text/plain; version=0.0.4"))
+        self.part = WebPart(self.address, self.board, lambda _: (b"up 1\n", "text/plain; version=0.0.4"))
         self.client = httpx.Client(base_url="http://{}:{}".format(*self.address), trust_env=False)
 
     def get(self, path: str) -> httpx.Response:
@@ -179,8 +179,8 @@ def test_control_characters_and_endless_names_break_nothing(desk: Desk) -> None:
     findings = [finding(Verdict.HELD, f"because of {name}", name=name) for name in names]
     desk.board.note(News(report(findings)))
     page = desk.page()
-    for sign in ("\x1b", "\x00", "\u202e", "n" * 201):
-        assert sign not in page.replace("because of", "") or sign == "n" * 201
+    for sign in ("\x1b", "\x00", "\u202e", "\ud800"):
+        assert sign not in page
     assert "n" * 199 + "\N{HORIZONTAL ELLIPSIS}</bdi>" in page
     assert "<bdi>two lines</bdi>" in page
     assert f"<bdi>{findings[-1].run.id}</bdi>" in page
@@ -224,7 +224,7 @@ def test_it_answers_while_cycles_end(desk: Desk) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for _ in range(40):
+        for _ in range(20):
             document = desk.get("/status").json()
             assert document.get("counts", {"HELD": 0})["HELD"] == len(document.get("runs", []))
             assert desk.get("/").status_code == 200
@@ -234,7 +234,7 @@ def test_it_answers_while_cycles_end(desk: Desk) -> None:
 
 
 def test_a_bug_in_an_endpoint_is_logged_and_ends_nothing(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> tuple[bytes, str]:
+    def broken(_: str) -> tuple[bytes, str]:
         raise ZeroDivisionError
 
     part = WebPart(("127.0.0.1", free_port()), desk.board, broken)
@@ -253,7 +253,7 @@ def test_a_bug_in_an_endpoint_is_logged_and_ends_nothing(desk: Desk, caplog: pyt
 def test_a_port_in_use_is_told_and_served_once_it_is_free(desk: Desk) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        part = WebPart(("127.0.0.1", port), desk.board, lambda: (b"", "text/plain"))
+        part = WebPart(("127.0.0.1", port), desk.board, lambda _: (b"", "text/plain"))
         says = "something else listens there; stop it, or change `daemon.listen`"
         assert part.ensure() == f"the web part cannot listen on 127.0.0.1:{port}: {says}"
         assert part.ensure() == f"the web part cannot listen on 127.0.0.1:{port}: {says}"
@@ -273,7 +273,7 @@ def test_a_port_in_use_is_told_and_served_once_it_is_free(desk: Desk) -> None:
     ],
 )
 def test_an_address_that_is_not_ours_is_told(desk: Desk, host: str, says: str) -> None:
-    sentence = WebPart((host, 9464), desk.board, lambda: (b"", "")).ensure()
+    sentence = WebPart((host, 9464), desk.board, lambda _: (b"", "")).ensure()
     assert sentence is not None
     assert sentence.startswith(f"the web part cannot listen on {host}:9464: ")
     assert sentence.endswith(says)
@@ -284,7 +284,7 @@ def test_it_serves_ipv6(desk: Desk) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("This machine has no IPv6.")
-    part = WebPart(("::1", free_port()), desk.board, lambda: (b"", "text/plain"))
+    part = WebPart(("::1", free_port()), desk.board, lambda _: (b"", "text/plain"))
     try:
         assert part.ensure() is None
         assert httpx.get(f"http://[::1]:{part._address[1]}/healthz", trust_env=False).status_code == 200
@@ -309,7 +309,7 @@ def test_a_server_that_cannot_begin_is_told(desk: Desk, monkeypatch: pytest.Monk
     async def leave(*_: object, **__: object) -> None:
         raise SystemExit(1)
 
-    part = WebPart(("127.0.0.1", free_port()), desk.board, lambda: (b"", "text/plain"))
+    part = WebPart(("127.0.0.1", free_port()), desk.board, lambda _: (b"", "text/plain"))
     with monkeypatch.context() as patched:
         patched.setattr("uvicorn.Server.startup", leave)
         sentence = part.ensure()
@@ -381,7 +381,7 @@ def test_legible_text_is_one_line() -> None:
 
 def test_a_run_without_an_address_is_no_link() -> None:
     board = Board(api_url="unix:/run/prefect", patience=90)
-    part = WebPart(("127.0.0.1", free_port()), board, lambda: (b"", "text/plain"))
+    part = WebPart(("127.0.0.1", free_port()), board, lambda _: (b"", "text/plain"))
     board.note(News(report([finding(Verdict.HELD, name="crimson-falcon")], taken_at=NOW)))
     try:
         assert part.ensure() is None

@@ -1,4 +1,4 @@
-"""Run the real `reconciler` daemon as a service manager does: with a notify socket, a watchdog, and its log in a file."""
+"""Run the real `reconciler` daemon as a service manager does: notify socket, watchdog, and its log in a file."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ class DaemonProcess:
     def of_run(self, run_id: object) -> list[dict[str, Any]]:
         return [record for record in self.records() if record.get("flow_run") == str(run_id)]
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=5, trust_env=False)
 
     def status(self, path: str) -> int | None:
         try:
@@ -118,7 +118,7 @@ class DaemonProcess:
         except httpx.HTTPError:
             return None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         os.kill(self.program.pid, number)
 
     def wait_for_passes(self, more: int, seconds: float = 60) -> None:
@@ -131,7 +131,7 @@ class DaemonProcess:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
         """Send the signal, and give exit code and seconds."""
         began = time.monotonic()
-        self.signal(number)
+        self.send(number)
         code = self.program.wait(30)
         return code, time.monotonic() - began
 
@@ -141,7 +141,7 @@ class DaemonProcess:
     def __exit__(self, *_: object) -> None:
         if self._program is not None:
             with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGCONT)
+                self.send(signal.SIGCONT)
             self.program.end()
         if self.notify is not None:
             self.notify.close()

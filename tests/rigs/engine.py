@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -118,6 +119,16 @@ class Engine:
             containerd.kill()
         # where pid 1 does not reap, a dead containerd still "exists", and the next dockerd would wait for it
         (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """SIGSTOP dockerd: it accepts connections, and never answers."""
+        assert self._daemon
+        os.kill(self._daemon.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._daemon
+        os.kill(self._daemon.pid, signal.SIGCONT)
 
     def crash_host(self) -> None:
         """SIGKILL everything of this engine and forget /run, as when its host loses power. `start` is the reboot."""
