@@ -104,3 +104,5 @@ def _times(parts: Parts) -> Iterator[str]:
     yield "how old a death must be for one pass to settle it, at most:"
     for what, time in worst_case_detection(parts.loaded.settings).items():
         yield f"  {_DEATHS[what]}: {span(time)}"
+    daemon = parts.loaded.settings.daemon
+    yield f"the daemon passes every {span(daemon.interval + daemon.jitter)}: add that, and the length of a pass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,12 @@ from uuid import uuid4
 
 import pytest
 
+from reconciler.clock import Clock
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
-from reconciler.model import FlowRun, Guard, Heartbeat, RunMapping, StateType, Verdict
+from reconciler.model import ClockOffset, FlowRun, Guard, Heartbeat, RunMapping, StateType, Verdict
 from reconciler.outlook import Outlook
-from reconciler.plan import CycleReport, Policy
+from reconciler.plan import CycleReport, Finding, Outcome, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
 from reconciler.report import as_json, exit_code, lines, summary
 from reconciler.testing import FakeOrchestrator, FakeScope, flow_run
@@ -415,3 +417,113 @@ def test_names_cannot_steer_the_terminal(bench: Bench) -> None:
     del bench.scope.answers[run.id]
     text = list(lines(bench.run()))
     assert not any(set("\x1b\x07\n") & set(line) for line in text)
+
+
+class Hours:
+    """Clocks to be set by hand."""
+
+    def __init__(self) -> None:
+        self.wall, self.since_boot, self.off = datetime.now(UTC), 5000.0, timedelta(0)
+        self.clock = Clock(lambda: self.wall, lambda: self.since_boot, lambda: self.since_boot)
+
+    def set_by(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.off += timedelta(seconds=seconds)
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += timedelta(seconds=seconds)
+        self.since_boot += seconds
+
+
+class TestTime:
+    """Clocks that jump, deadlines, and an end in the middle of a pass."""
+
+    @pytest.mark.parametrize("step", [3600, -3600])
+    @pytest.mark.parametrize("moment", ["between", "listing", "waiting"])
+    def test_a_clock_that_was_set_holds_the_zombie_for_the_amnesty(
+        self, bench: Bench, step: float, moment: str
+    ) -> None:
+        hours = Hours()
+        bench.cycle.clock = bench.outlook._now = hours.clock  # type: ignore[assignment]
+        bench.cycle.policy = replace(POLICY, confirm_after=timedelta(seconds=1))
+        bench.cycle.wait = hours.pass_by
+
+        def go() -> CycleReport:
+            bench.api.clock = ClockOffset(-hours.off)  # nobody set the server's
+            return bench.run()
+
+        runs = [bench.alive() for _ in range(4)]
+        go()
+        hours.pass_by(30)
+        del bench.scope.answers[runs[0].id]
+        if moment == "between":
+            hours.set_by(step)
+        elif moment == "listing":
+            bench.scope.on_observe = lambda: hours.set_by(step)  # at every look: it goes on and on
+        else:
+            bench.cycle.wait = lambda seconds: (hours.pass_by(seconds), hours.set_by(step))
+        (finding,) = [one for one in go().plan.findings if one.run.id == runs[0].id]
+        assert (finding.verdict, finding.guard) == (Verdict.HELD, Guard.AMNESTY), finding.reason
+        bench.scope.on_observe, bench.cycle.wait = lambda: None, hours.pass_by
+        go()
+        hours.pass_by(50)
+        assert bench.verdict(go(), runs[0]) is Verdict.HELD
+        hours.pass_by(15)
+        assert bench.verdict(go(), runs[0]) is Verdict.ZOMBIE
+        assert [one.run.id for one in bench.api.written] == [runs[0].id]
+
+    def test_after_the_deadline_nothing_is_begun(self, bench: Bench) -> None:
+        runs = [bench.alive() for _ in range(9)]
+        bench.run()
+        for run in runs[:2]:
+            del bench.scope.answers[run.id]
+        bench.cycle.time_limit = 0.2
+        settle = bench.api.settle
+
+        def slowly(finding: Finding) -> Outcome:
+            time.sleep(0.3)
+            return settle(finding)
+
+        bench.api.settle = slowly  # type: ignore[method-assign]
+        report = bench.run()
+        assert sorted(outcome.kind for outcome in report.outcomes.values()) == ["ACCEPTED", "FAILED"]
+        assert "the pass had reached its deadline (cycle_deadline)" in " ".join(report.problems)
+        assert exit_code(report, tells_zombies=False) == 1
+        assert len(bench.api.written) == 1
+        bench.cycle.time_limit = 60
+        bench.run()
+        assert {one.run.id for one in bench.api.written} == {run.id for run in runs[:2]}
+
+    def test_the_api_is_told_the_deadline(self, bench: Bench) -> None:
+        bench.cycle.time_limit = 120
+        bench.run()
+        (deadline,) = bench.api.begun
+        assert 115 < deadline - time.monotonic() <= 120
+
+    def test_a_process_that_is_to_end_begins_no_settlement(self, bench: Bench) -> None:
+        run = bench.alive()
+        others = [bench.alive() for _ in range(3)]
+        bench.run()
+        del bench.scope.answers[run.id]
+        over = Event()
+        bench.cycle.is_over = over.is_set
+        bench.cycle.wait = lambda _: over.set()
+        report = bench.run()
+        assert not bench.api.written
+        assert [outcome.detail for outcome in report.outcomes.values()] in (
+            [],
+            ["it was not proposed: this process was told to end"],
+        )
+        assert len(others) == 3
+
+    def test_an_early_end_of_the_wait_is_no_confirmation(self, bench: Bench) -> None:
+        """SIGTERM during the wait before the second look: that look comes too soon to count."""
+        bench.cycle.policy = replace(POLICY, confirm_after=timedelta(seconds=10))
+        run = bench.alive()
+        for _ in range(3):
+            bench.alive()
+        bench.run()
+        del bench.scope.answers[run.id]
+        report = bench.run()  # the bench's wait returns at once
+        assert bench.verdict(report, run) is Verdict.WAITING
+        assert not bench.api.written

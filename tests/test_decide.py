@@ -11,7 +11,7 @@ import pytest
 from reconciler.decide import decide
 from reconciler.model import ClockOffset, Guard, Place, StateRecord, StateType, Verdict
 from reconciler.plan import Mode, Policy, transition_id
-from reconciler.snapshot import Case
+from reconciler.snapshot import Case, FirstLook
 
 from .spec import (
     NOW,
@@ -510,6 +510,25 @@ class TestGuards:
         cases = [case(r, look(gone(r))) for r in (run() for _ in range(3))]
         view = scope("a", exclusive=True, breaker_since=ago(9999))
         assert {f.guard for f in decide(snapshot(*cases, scopes=(view,)), POLICY).findings} == {Guard.BREAKER}
+
+    def test_a_jump_of_our_clock_holds_everything(self) -> None:
+        """No age is what it seems then: not that of an absence, and not that of an end."""
+        r = run()
+        for one in (vanished(), case(r, look(exited(r)))):
+            assert verdict(one).verdict is Verdict.ZOMBIE
+            for seconds, expected in ((0, Guard.AMNESTY), (59, Guard.AMNESTY), (60, None)):
+                assert self.held(one, clock_jumped=ago(seconds)) is expected
+            assert self.held(one, clock_jumped=ago(-5)) is Guard.AMNESTY, "seen in the middle of this pass"
+        shorter = replace(POLICY, amnesty=timedelta(seconds=20))
+        assert self.held(vanished(), clock_jumped=ago(20), policy=shorter) is None
+
+    def test_an_end_from_before_the_place_s_clock_was_set_back(self) -> None:
+        """It lies in the future by now: what counts is when it was first seen."""
+        r = run()
+        future = exited(r, ended=-3000)
+        assert verdict(case(r, look(future))).verdict is Verdict.ZOMBIE
+        fresh = replace(case(r, look(future)), first_look=FirstLook(at=ago(1), ended=frozenset({"res-1"})))
+        assert verdict(fresh).verdict is Verdict.WAITING
 
     def test_identity_change_starts_an_amnesty(self) -> None:
         assert self.held(vanished(), scope("a", known_since=ago(199), former_identity="x")) is Guard.IDENTITY

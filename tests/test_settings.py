@@ -12,7 +12,16 @@ import pytest
 
 from reconciler.model import RunMapping
 from reconciler.plan import Mode, Policy
-from reconciler.settings import ConfigError, Loaded, PolicySettings, load, worst_case_detection
+from reconciler.settings import (
+    ConfigError,
+    Loaded,
+    PolicySettings,
+    load,
+    longest_cycle,
+    longest_silence,
+    watchdog_problem,
+    worst_case_detection,
+)
 
 API = '[api]\nurl = "http://127.0.0.1:4200/api"\n'
 
@@ -275,3 +284,72 @@ def test_worst_case_detection(place: Place) -> None:
     assert worst_case_detection(settings)["gone"] == timedelta(seconds=40)
     quick = place.load(f'{API}[policy]\nquiet = "0s"\n').settings
     assert worst_case_detection(quick)["gone_unsighted"] == timedelta(seconds=40)
+
+
+class TestDaemon:
+    """What only the daemon uses."""
+
+    def test_defaults(self, place: Place) -> None:
+        daemon = place.load().settings.daemon
+        assert (daemon.interval, daemon.jitter) == (timedelta(seconds=30), timedelta(seconds=1))
+        assert daemon.cycle_deadline == timedelta(minutes=2)
+        assert (daemon.listen, daemon.address, daemon.log_level) == ("", None, "info")
+
+    @pytest.mark.parametrize(
+        ("listen", "expected"),
+        [
+            ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+            ("[::1]:80", ("::1", 80)),
+            ("0.0.0.0:1", ("0.0.0.0", 1)),
+            ("localhost:65535", ("localhost", 65535)),
+        ],
+    )
+    def test_listen(self, place: Place, listen: str, expected: tuple[str, int]) -> None:
+        daemon = place.load(RECONCILER_DAEMON__LISTEN=listen).settings.daemon
+        assert daemon.address == expected
+        assert str(daemon.address) == listen
+
+    @pytest.mark.parametrize(
+        ("listen", "meant"),
+        [
+            ("9464", "127.0.0.1:9464"),
+            (":9464", "127.0.0.1:9464"),
+            ("localhost", "localhost:9464"),
+            ("127.0.0.1:99999", "127.0.0.1:9464"),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("::1:80", "127.0.0.1:80"),
+            ("127.0.0.1:9464/metrics", "127.0.0.1:9464"),
+            ("user@127.0.0.1:9464", "127.0.0.1:9464"),
+        ],
+    )
+    def test_what_is_no_address(self, place: Place, listen: str, meant: str) -> None:
+        problem = place.problem(f'{API}[daemon]\nlisten = "{listen}"\n')
+        assert problem.startswith("daemon.listen")
+        assert f'is not an address and a port; did you mean "{meant}"?' in problem
+
+    def test_the_ui(self, place: Place) -> None:
+        assert place.load(PREFECT_UI_URL="https://ui.example.org/").settings.daemon.ui_url == "https://ui.example.org"
+        for wrong in ("ui.example.org", "javascript:alert(1)", "http://user:word@host", "http://a b"):
+            problem = place.problem(f'{API}[daemon]\nui_url = "{wrong}"\n')
+            assert "is not the address of a web page" in problem
+
+    def test_the_log_level(self, place: Place) -> None:
+        assert place.load(RECONCILER_DAEMON__LOG_LEVEL="debug").settings.daemon.log_level == "debug"
+        assert "daemon.log_level" in place.problem(f'{API}[daemon]\nlog_level = "loud"\n')
+
+    @pytest.mark.parametrize("key", ["interval", "cycle_deadline"])
+    def test_times_that_cannot_be_zero(self, place: Place, key: str) -> None:
+        assert "must be longer than zero" in place.problem(f'{API}[daemon]\n{key} = "0s"\n')
+
+    def test_the_watchdog_must_outlast_a_cycle_and_the_wait_before_it(self, place: Place) -> None:
+        settings = place.load().settings
+        assert longest_cycle(settings) == timedelta(minutes=3)
+        assert longest_silence(settings) == timedelta(minutes=3, seconds=31)
+        assert watchdog_problem(settings, None) is None
+        assert watchdog_problem(settings, timedelta(minutes=5)) is None
+        problem = watchdog_problem(settings, timedelta(minutes=3)) or ""
+        assert problem.startswith(
+            "WatchdogSec of the systemd unit is 3m, but a cycle and the wait before it may last 3m31s"
+        )
+        slow = place.load(RECONCILER_DAEMON__INTERVAL="10m").settings
+        assert watchdog_problem(slow, timedelta(minutes=5)) is not None

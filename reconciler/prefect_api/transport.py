@@ -189,7 +189,8 @@ class Transport:
         """For stamina: False to give up, True for its own growing wait, or a wait in seconds."""
         if isinstance(error, TryAgain):
             asked = retry_after(error.response.headers, self.now())
-            return True if asked is None else min(asked, _LONGEST_RETRY_AFTER) + random.uniform(0, 1)
+            longest = max(0.0, min(_LONGEST_RETRY_AFTER, self.deadline - self.monotonic()))
+            return True if asked is None else min(asked, longest) + random.uniform(0, 1)
         if not isinstance(error, _PASSING):
             return False
         _log.debug("the Prefect API could not be reached", error=type(error).__name__)

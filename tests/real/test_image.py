@@ -243,6 +243,14 @@ class TestAsASidecar:
         daemon = engine.docker("run", "--detach", *LOCKED, *options, *listen, image)
         self.wait_for(engine, daemon, "{{.State.Health.Status}}", "healthy")
 
+    def test_one_that_hangs_is_called_ill(self, engine: Engine, image: str, options: tuple[str, ...]) -> None:
+        listen = ("--env", f"RECONCILER_DAEMON__LISTEN=127.0.0.1:{free_port()}")
+        health = ("--health-interval", "1s", "--health-retries", "1")
+        daemon = engine.docker("run", "--detach", *LOCKED, *options, *listen, *health, image)
+        self.wait_for(engine, daemon, "{{.State.Health.Status}}", "healthy")
+        engine.docker("kill", "--signal", "STOP", daemon)
+        self.wait_for(engine, daemon, "{{.State.Health.Status}}", "unhealthy")
+
     def test_a_socket_that_it_may_not_open(self, engine: Engine, image: str, options: tuple[str, ...]) -> None:
         """Without --group-add it lives, and is not ready: it cannot see."""
         port = free_port()

@@ -1,0 +1,86 @@
+"""A pass that has reached its deadline asks nothing more, and finishes the settlement that it began."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from reconciler.model import OutcomeKind
+from reconciler.ports import OrchestratorError
+from reconciler.prefect_api.api import SETTLEMENT_TIME
+from tests.fake_prefect import FakePrefect, always, connect, failing, judged, record_waits
+
+
+def test_nothing_is_read_after_it(server: FakePrefect) -> None:
+    api = connect(server)
+    api.begin(time.monotonic() - 1)
+    with pytest.raises(OrchestratorError, match=r"reached its deadline \(cycle_deadline\)"):
+        api.in_flight()
+    assert api.calls == 0
+    api.begin(time.monotonic() + 60)
+    assert api.in_flight().runs == ()
+
+
+def test_a_request_lasts_no_longer_than_what_is_left(server: FakePrefect) -> None:
+    timeouts = []
+
+    def watch(request: httpx.Request) -> httpx.Response | None:
+        timeouts.append(request.extensions["timeout"])
+        return None
+
+    server.faults.append(watch)
+    api = connect(server, timeout=30.0)
+    api.begin(time.monotonic() + 1000)
+    api.in_flight()
+    assert {each["read"] for each in timeouts} == {30.0}
+    timeouts.clear()
+    api.begin(time.monotonic() + 5)
+    api.in_flight()
+    assert timeouts
+    assert all(4 < each["read"] <= 5 and 4 < each["connect"] <= 5 for each in timeouts)
+
+
+def test_retries_end_with_it(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = record_waits(monkeypatch)
+    server.faults.append(always("/filter", lambda _: httpx.Response(429, headers={"Retry-After": "25"})))
+    api = connect(server, retry_for=45.0)
+    api.begin(time.monotonic() + 2)
+    with pytest.raises(OrchestratorError):
+        api.in_flight()
+    assert waits
+    assert max(waits) <= 3, "what is left, and at most a second of chance"
+
+
+def test_a_settlement_has_time_of_its_own(server: FakePrefect) -> None:
+    finding = judged(server)
+    api = connect(server)
+    api.begin(time.monotonic() - 1)
+    assert api.settle(finding).kind is OutcomeKind.ACCEPTED
+    with pytest.raises(OrchestratorError, match="cycle_deadline"):
+        api.history(finding.run.id)
+    assert SETTLEMENT_TIME == 30, "`settings.times` counts on it"
+
+
+def test_errors_are_counted(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_waits(monkeypatch)
+    busy = [httpx.Response(503), httpx.ConnectError("refused"), httpx.Response(429)]
+    server.faults.append(failing("/filter", *busy))
+    api = connect(server)
+    api.in_flight()
+    assert api.errors == 3
+    server.faults.append(failing("/filter", httpx.Response(401)))
+    with pytest.raises(OrchestratorError):
+        api.in_flight()
+    assert api.errors == 4
+    assert api.errors < api.calls
+
+
+def test_the_server_s_clock_is_learned_anew_in_each_pass(server: FakePrefect) -> None:
+    api = connect(server)
+    unasked = api.clock
+    api.in_flight()
+    assert api.clock.uncertainty < unasked.uncertainty
+    api.begin(time.monotonic() + 60)
+    assert api.clock == unasked, "in days two clocks drift apart"
