@@ -1,6 +1,6 @@
 """The same cycle, for ever: APScheduler's rhythm, signals, the service manager.
 
-Signals are waited for, not handled: they are blocked in every thread, and the main thread takes them one by one. The
+Signals are waited for, not handled: they are blocked in every thread, and the main thread takes them one by one. A
 cycle runs in a daemon thread, so that a hung SDK call keeps neither the other passes nor the end of the process.
 """
 
@@ -40,6 +40,7 @@ _log = structlog.get_logger(__name__)
 class Duty:
     """One configuration in force: what to run, how often, and who hears of it."""
 
+    title: str  # in words: what it looks at, how often
     cycle: Cycle
     interval: timedelta
     jitter: timedelta
@@ -75,12 +76,12 @@ class Daemon:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread is started: they inherit it
         duty = self._waiting = self._build()
         self._rounds.start(duty.interval, duty.jitter)
-        _log.info("started", interval=duty.interval.total_seconds())
-        while (received := signal.sigtimedwait(_SIGNALS, _TICK)) is None or received.si_signo == signal.SIGHUP:
-            if received is not None:
-                self._reload()
-            self._follow_the_clock()
-        self._end(signal.Signals(received.si_signo).name)
+        _log.info(f"started: {duty.title}")
+        Thread(target=self._watch_the_clock, name="clock", daemon=True).start()
+        # not sigtimedwait: stopped and continued (SIGSTOP, docker pause), it tells of signals that nobody sent (3.11)
+        while (received := signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+            self._reload()
+        self._end(signal.Signals(received).name)
 
     def _pass(self) -> None:
         duty = self._take_over()
@@ -137,12 +138,16 @@ class Daemon:
         if unused is not None:
             unused.close()
         self._rounds.change(duty.interval, duty.jitter)
-        _log.info("configuration read again", interval=duty.interval.total_seconds())
+        _log.info(f"configuration read again: {duty.title}")
         self._hooks.reloaded(())
         self._notifier.ready("configuration read again")
 
-    def _follow_the_clock(self) -> None:
+    def _watch_the_clock(self) -> None:
         """APScheduler waits until a time of the wall clock: set back by an hour, it would not fire for an hour."""
+        while not self._over.wait(_TICK):
+            self._follow_the_clock()
+
+    def _follow_the_clock(self) -> None:
         now = self._clock.reading()
         step, slept = now.step_since(self._seen).total_seconds(), now.slept_since(self._seen).total_seconds()
         if step or slept:

@@ -128,7 +128,7 @@ def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
 
 def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
     """Log a retry without its arguments: stamina's own hook writes them out, headers and keys included."""
-    structlog.get_logger("reconciler.retries").warning(
+    structlog.get_logger("reconciler.retries").debug(
         "retrying",
         call=details.name,
         attempt=details.retry_num,

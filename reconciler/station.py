@@ -12,9 +12,10 @@ from reconciler import logs
 from reconciler.composing import Parts, compose
 from reconciler.daemon import Duty
 from reconciler.news import Newsroom
-from reconciler.plan import CycleReport
+from reconciler.plan import CycleReport, Mode
 from reconciler.settings import ConfigError, Loaded, Settings, watchdog_problem
 from reconciler.telling import Teller
+from reconciler.words import span
 
 if TYPE_CHECKING:
     from reconciler.front import Front
@@ -55,6 +56,7 @@ class Station:
             parts.close()
 
         return Duty(
+            title=_title(parts),
             cycle=cycle,
             interval=settings.daemon.interval,
             jitter=settings.daemon.jitter,
@@ -87,3 +89,16 @@ class Station:
         """A cycle ended by a bug of ours."""
         if self._front is not None:
             self._front.failed(sentence)
+
+
+def _title(parts: Parts) -> str:
+    settings = parts.loaded.settings
+    scopes = ", ".join(f"{bound.scope.name} ({bound.adapter})" for bound in parts.bounds)
+    looks = (
+        f"looks at {scopes}"
+        if scopes
+        else "has no scope, so nothing can be judged: add [[scopes]] to the configuration"
+    )
+    writes = "settles zombies" if settings.policy.mode is Mode.SETTLE else "only observes"
+    why = "; no configuration file, so the scopes are what was found on this machine" if parts.is_discovered else ""
+    return f"{looks}; {writes}, every {span(settings.daemon.interval)}, at {parts.api.url}{why}"

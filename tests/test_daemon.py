@@ -113,6 +113,18 @@ def test_a_write_that_hangs_is_left_in_time(odd: Odd) -> None:
     assert (code, 6 < seconds < 8) == (0, True)
 
 
+def test_stopped_and_continued_it_goes_on(odd: Odd) -> None:
+    """As `docker pause` does. Longer than any wait of ours."""
+    odd.start("well").has_passed(2)
+    assert odd.program is not None
+    odd.program._process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    assert odd.program.running
+    odd.program._process.send_signal(signal.SIGCONT)
+    odd.has_passed(odd.passes + 3)
+    assert odd.ends()[0] == 0
+
+
 def test_control_c_ends_it_too(odd: Odd) -> None:
     odd.start("well").has_passed(1)
     assert odd.ends(signal.SIGINT)[0] == 0

@@ -35,7 +35,7 @@ def test_files_and_make_targets_that_are_named_exist(document: str) -> None:
 
 def test_every_exit_code_is_documented() -> None:
     codes = {value for name, value in vars(report).items() if name.startswith("EXIT_")}
-    told = README.split("Exit codes:")[1].split("**cron")[0]
+    told = README.split("Exit codes:")[1].split("**systemd")[0]
     assert {int(code) for code in re.findall(r"\b(\d+) [a-z]", told)} == codes
 
 

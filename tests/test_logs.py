@@ -207,7 +207,7 @@ def test_a_secret_that_is_part_of_another() -> None:
 
 
 def test_a_retry_is_logged_without_its_arguments() -> None:
-    stream = configured()
+    stream = configured("debug")
     calls = []
 
     @stamina.retry(on=ConnectionError, attempts=2, wait_initial=0, wait_jitter=0)
@@ -225,7 +225,7 @@ def test_a_retry_is_logged_without_its_arguments() -> None:
     assert event == {
         "event": "retrying",
         "logger": "reconciler.retries",
-        "level": "warning",
+        "level": "debug",
         "attempt": 1,
         "wait_seconds": 0.0,
         "error": "ConnectionError",

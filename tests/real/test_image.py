@@ -15,11 +15,11 @@ import pytest
 
 from reconciler import __version__
 from tests.conftest import missing
-from tests.real.test_acceptance import docker_run, is_crashed_by_us, some_pool, state_of
+from tests.real.test_acceptance import docker_run, is_crashed_by_us, some_pool
 from tests.rigs.engine import Engine
 from tests.rigs.image import ImageEngine, build_image, docker, why_no_image
 from tests.rigs.polling import wait_until
-from tests.rigs.prefect import SeededRun
+from tests.rigs.prefect import SeededRun, state_of
 from tests.rigs.reconcile import QUICK, docker_scope
 from tests.rigs.server import CHECKOUT, free_port
 
@@ -31,7 +31,7 @@ STOP_WITHIN = 8.0
 
 
 @pytest.fixture(scope="module")
-def image_engine() -> Iterator[ImageEngine]:
+def image_engine() -> Iterator[Engine]:
     if reason := why_no_image():
         missing(reason)
     with ImageEngine() as engine:
@@ -39,7 +39,7 @@ def image_engine() -> Iterator[ImageEngine]:
 
 
 @pytest.fixture(scope="module")
-def image(image_engine: ImageEngine) -> str:
+def image(image_engine: Engine) -> str:
     began = time.monotonic()
     name = build_image(image_engine)
     size = int(image_engine.docker("image", "inspect", "--format", "{{.Size}}", name))
@@ -48,7 +48,7 @@ def image(image_engine: ImageEngine) -> str:
 
 
 @pytest.fixture
-def engine(image_engine: ImageEngine) -> Iterator[ImageEngine]:
+def engine(image_engine: Engine) -> Iterator[Engine]:
     yield image_engine
     image_engine.reset()
 

@@ -72,7 +72,7 @@ def main() -> None:
     def nothing(*_: object) -> None: ...
 
     def build() -> Duty:
-        return Duty(cycle, INTERVAL, timedelta(0), begin=nothing, tell=nothing, close=nothing)
+        return Duty("odd", cycle, INTERVAL, timedelta(0), begin=nothing, tell=nothing, close=nothing)
 
     Daemon(build, Notifier(os.environ), Event(), Hooks(nothing, nothing)).run()
 
