@@ -25,7 +25,7 @@ from reconciler.cycle import Cycle, Planned
 from reconciler.model import RunId
 from reconciler.notify import Notifier
 from reconciler.plan import CycleReport, Outcome
-from reconciler.report import summary
+from reconciler.report import status
 from reconciler.settings import ConfigError
 
 FINISH_WRITE_WITHIN = 6.5  # seconds; with all else the process must be gone after 8
@@ -106,7 +106,7 @@ class Daemon:
             return "stopping"
         report = duty.cycle.report(planned, self._settle(duty.cycle, planned))
         duty.tell(report)
-        return summary(report)
+        return status(report)
 
     def _settle(self, cycle: Cycle, planned: Planned) -> dict[RunId, Outcome]:
         self._is_writing = True

@@ -50,6 +50,13 @@ def summary(report: CycleReport) -> str:
     return f"{listed}; {did}{trouble} ({_cost(report)})."
 
 
+def status(report: CycleReport) -> str:
+    """Say the same for a status line: with what could not be seen, if anything."""
+    first = f" {_clean(report.problems[0])[:300]}" if report.problems else ""
+    more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
+    return summary(report) + first + more
+
+
 def lines(report: CycleReport) -> Iterator[str]:
     """Write plain lines for a pipe: one per run that is not healthy, problems, the sentence."""
     for finding in notable(report):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from urllib.parse import urlsplit
 
 import httpx
@@ -9,6 +10,11 @@ import msgspec
 
 from reconciler.ports import OrchestratorError
 from reconciler.prefect_api.connection import Connection
+
+_PUBLIC_HEADERS = frozenset(
+    {"host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"}
+)
+_SHORTEST_SECRET = 6
 
 
 class ServerFault(OrchestratorError):
@@ -33,13 +39,31 @@ class _Problem(msgspec.Struct):
 
 
 def reason_given(response: httpx.Response) -> str:
-    """The server's own words about an error, one line, at most 200 characters; empty if there are none."""
+    """The server's own words about an error, one line, at most 200 characters, without our secrets; may be empty."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.MsgspecError:
         return ""
     words = problem.detail or problem.exception_message
-    return " ".join(words.split())[:200] if isinstance(words, str) else ""
+    return _without_secrets(" ".join(words.split()), response.request)[:200] if isinstance(words, str) else ""
+
+
+def _without_secrets(words: str, request: httpx.Request) -> str:
+    """An answer, or a proxy's, may quote what it was sent; these words go to logs, pages and the service manager."""
+    for name, value in request.headers.items():
+        for part in value.split() if name.lower() not in _PUBLIC_HEADERS else ():
+            for secret in (part, *_decoded(part)):
+                words = words.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else words
+    return words
+
+
+def _decoded(credential: str) -> tuple[str, ...]:
+    """The user and password of Basic authentication, together and apart."""
+    try:
+        both = base64.b64decode(credential, validate=True).decode()
+    except ValueError:
+        return ()
+    return both, both.partition(":")[2]
 
 
 def is_route_missing(response: httpx.Response) -> bool:

@@ -236,3 +236,29 @@ def test_the_version_is_asked_once_and_may_be_missing(server: FakePrefect) -> No
     api = connect(server)
     assert api.in_flight() == Listing(runs=())
     assert api.server_version is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret"),
+    [
+        ({"api_key": "pnu_0123456789"}, "pnu_0123456789"),
+        ({"auth_string": "admin:open-sesame"}, "open-sesame"),
+        ({"headers": {"X-Proxy-Token": "tok-0123456789"}}, "tok-0123456789"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403, 409, 422, 429, 503])
+def test_an_answer_that_quotes_our_secret(
+    server: FakePrefect, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], secret: str, status: int
+) -> None:
+    record_waits(monkeypatch)
+
+    def quote(request: httpx.Request) -> httpx.Response:
+        sent = {name: value for name, value in request.headers.items() if name not in {"host", "accept"}}
+        return httpx.Response(status, json={"detail": f"refused: {secret} {sent}"}, request=request)
+
+    server.faults.append(always("/filter", quote))
+    with pytest.raises(OrchestratorError) as refused:
+        connect(server, **settings).in_flight()
+    assert "refused: ***" in str(refused.value)
+    assert secret not in str(refused.value)
+    assert base64.b64encode(settings.get("auth_string", "x").encode()).decode() not in str(refused.value)

@@ -68,6 +68,7 @@ def test_the_api_is_away_at_the_start_and_comes_back(empty_api_url: str, engine:
         with daemon.start().ready():
             assert daemon.notify is not None
             assert daemon.notify.statuses()[0].startswith("Nothing was judged: the flow runs could not be listed")
+            assert "the in-flight flow runs could not be listed: the Prefect API" in daemon.notify.statuses()[0]
             assert (daemon.status("/healthz"), daemon.status("/readyz")) == (200, 503)
             assert "could not be listed" in daemon.get("/readyz").text
             assert "prefect_reconciler_api_up 0.0" in daemon.get("/metrics").text
@@ -95,6 +96,7 @@ def test_an_engine_that_hangs(empty_api_url: str, engine: Engine, second_engine:
             wait_until(lambda: daemon.status("/readyz") == 503, "red readiness", 30)
             assert "scope 'here'" in daemon.get("/readyz").text
             assert daemon.notify is not None
+            assert "scope 'here' could not be read: " in daemon.notify.statuses()[-1]
             fed = daemon.notify.lines().count("WATCHDOG=1")
             second_engine.docker("kill", container)
             wait_until(lambda: state_of(zombie) == "CRASHED", "the other scope's zombie to be settled", 60)
