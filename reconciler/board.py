@@ -1,108 +1,25 @@
-"""What the web part shows: the last pass, the last settlements, and whether the daemon lives and sees. No I/O."""
+"""What the web part shows, kept from cycle to cycle: whether the daemon lives and sees, and what it did. No I/O."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
-from reconciler.model import Guard, OutcomeKind, RunId, Verdict
 from reconciler.news import News
-from reconciler.plan import CycleReport, Finding, Outcome
-from reconciler.report import notable
+from reconciler.shown import (
+    NO_PASS_YET,
+    Health,
+    LastPass,
+    Settlement,
+    Shown,
+    clipped,
+    last_pass,
+    newest,
+    settlements_of,
+)
 from reconciler.words import span
-
-SETTLEMENTS, ROWS, REASONS = 50, 500, 20  # how many are kept
-_NAME, _SENTENCE = 200, 1500  # characters of a name, of a reason: they come from outside, and are kept
-_DONE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.SETTLED_ELSEWHERE, OutcomeKind.STATE_CHANGED})
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """An answer to a probe. `reasons` are sentences; none when all is well."""
-
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.reasons
-
-
-NO_PASS_YET = Health(("no pass has ended yet",))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What came of one proposal. `reason` is the evidence, `at` our clock."""
-
-    run_id: RunId
-    state_id: UUID  # the judged state
-    name: str
-    at: datetime
-    kind: OutcomeKind
-    detail: str
-    alarm: str | None
-    reason: str
-    scope: str | None
-    resource: str | None  # as the platform calls it
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Same for a settlement that is tried, and fails, in every pass: it must not push out the others."""
-        return self.run_id, self.state_id, self.kind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One run that is worth a line, and that no settlement accounts for. Times: `since` is ours, `state_since` not."""
-
-    run_id: RunId
-    name: str
-    verdict: Verdict
-    guard: Guard | None
-    rule: str
-    reason: str
-    since: datetime  # it has had this verdict
-    state_name: str
-    state_since: datetime
-    work_pool: str | None
-    scope: str | None
-    outcome: OutcomeKind | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastPass:
-    """One report without what it was decided from: some 16 MB for 10,000 runs, and only one of it is kept."""
-
-    report: CycleReport  # no snapshot, no `plan.judged`
-    is_whole: bool  # the list of flow runs did not break off
-    counts: Mapping[Verdict, int]
-    rows: tuple[Row, ...]  # the worst first
-    more_rows: int
-    unmanaged: tuple[tuple[str, int], ...]  # reason, runs; the most frequent first
-    more_unmanaged: int  # runs that are unmanaged for other reasons
-
-    @property
-    def blind(self) -> tuple[str, ...]:
-        """Why it did not see everything."""
-        return tuple(_blind(self.report, is_whole=self.is_whole))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """All that a page needs, as of one moment."""
-
-    last: LastPass | None  # None: no pass has ended yet
-    ago: timedelta | None  # since a pass, or a failed one, ended
-    failure: str | None  # the bug that ended the last cycle
-    settlements: tuple[Settlement, ...]  # newest first
-    configuration_problems: tuple[str, ...]
-    readiness: Health
-    api_url: str
-    ui_url: str  # "": to be derived from the API's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +51,8 @@ class Board:
     def note(self, news: News) -> None:
         """Take in a cycle that ended. A `reconciler.news.Listener`."""
         self._kept = _Kept(
-            last=_last_pass(news),
-            settlements=_newest(_settlements(news.report), self._kept.settlements),
+            last=last_pass(news),
+            settlements=newest(settlements_of(news.report), self._kept.settlements),
             ended=self._monotonic(),
         )
 
@@ -187,82 +104,3 @@ class Board:
             for_long, limit = span(timedelta(seconds=waited)), span(timedelta(seconds=self._patience))
             what = "no pass has ended" if kept.ended is None else "no further pass has ended"
             yield f"{what} for {for_long}; one is due at least every {limit}"
-
-
-def _last_pass(news: News) -> LastPass:
-    report = news.report
-    lines = [finding for finding in notable(report) if finding.verdict is not Verdict.UNMANAGED]
-    lines = [finding for finding in lines if not _is_done(report.outcomes.get(finding.run.id))]
-    unmanaged = Counter(f.reason for f in report.plan.findings if f.verdict is Verdict.UNMANAGED)
-    common = tuple((clipped(reason), count) for reason, count in unmanaged.most_common(REASONS))
-    return LastPass(
-        report=replace(report, snapshot=None, plan=replace(report.plan, judged=())),
-        is_whole=report.snapshot is None or report.snapshot.is_whole,
-        counts=Counter(finding.verdict for finding in report.plan.findings),
-        rows=tuple(_row(news, finding) for finding in lines[:ROWS]),
-        more_rows=max(0, len(lines) - ROWS),
-        unmanaged=common,
-        more_unmanaged=unmanaged.total() - sum(count for _, count in common),
-    )
-
-
-def _is_done(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.kind in _DONE
-
-
-def _row(news: News, finding: Finding) -> Row:
-    run, outcome = finding.run, news.report.outcomes.get(finding.run.id)
-    return Row(
-        run_id=run.id,
-        name=clipped(run.name, _NAME),
-        verdict=finding.verdict,
-        guard=finding.guard,
-        rule=finding.rule,
-        reason=clipped(finding.reason),
-        since=news.standing(run.id),
-        state_name=clipped(run.state_name, _NAME),
-        state_since=run.state_since,
-        work_pool=clipped(run.work_pool, _NAME) if run.work_pool else None,
-        scope=finding.scope,
-        outcome=outcome.kind if outcome else None,
-    )
-
-
-def _settlements(report: CycleReport) -> Iterator[Settlement]:
-    for finding in report.plan.findings:
-        outcome, seen = report.outcomes.get(finding.run.id), finding.observation
-        if outcome is not None:
-            yield Settlement(
-                run_id=finding.run.id,
-                state_id=finding.run.state_id,
-                name=clipped(finding.run.name, _NAME),
-                at=report.ended_at,
-                kind=outcome.kind,
-                detail=clipped(outcome.detail),
-                alarm=clipped(outcome.alarm) if outcome.alarm else None,
-                reason=clipped(finding.reason),
-                scope=finding.scope,
-                resource=clipped(seen.resource.id, _NAME) if seen and seen.resource else None,
-            )
-
-
-def _newest(fresh: Iterator[Settlement], older: tuple[Settlement, ...]) -> tuple[Settlement, ...]:
-    one_each = {settlement.key: settlement for settlement in reversed((*fresh, *older))}
-    return tuple(sorted(one_each.values(), key=lambda settlement: settlement.at, reverse=True))[:SETTLEMENTS]
-
-
-def _blind(report: CycleReport, *, is_whole: bool) -> Iterator[str]:
-    if not report.was_listed:
-        yield from report.problems[:1] or ("the in-flight flow runs could not be listed",)
-        return
-    if not is_whole:
-        why = f": {report.problems[0]}" if report.problems else ""
-        yield f"the list of in-flight flow runs broke off{why}"
-    for scope in report.scopes:
-        if trouble := scope.error or scope.incomplete:
-            yield f"scope '{scope.name}' could not be read: {trouble}"
-
-
-def clipped(text: str, limit: int = _SENTENCE) -> str:
-    """Cut off what is longer, with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -21,9 +21,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.board import Board, Health, Settlement, Shown
+from reconciler.board import Board
 from reconciler.pages import STYLE_SOURCE, legible, status_page
 from reconciler.report import as_json
+from reconciler.shown import Health, Settlement, Shown
 
 Metrics = Callable[[str], tuple[bytes, str]]  # Accept header -> body and content type
 

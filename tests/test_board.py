@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from reconciler.board import REASONS, ROWS, SETTLEMENTS, Board
+from reconciler.board import Board
 from reconciler.model import Condition, FlowRun, Guard, Observation, OutcomeKind, Resource, Verdict
 from reconciler.news import News
 from reconciler.plan import CycleReport, Finding, Outcome, Plan
+from reconciler.shown import REASONS, ROWS, SETTLEMENTS
 from reconciler.snapshot import Case, ScopeView, Snapshot
 from reconciler.testing import flow_run
 

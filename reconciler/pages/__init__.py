@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reconciler import __version__
-from reconciler.board import NO_PASS_YET, SETTLEMENTS, LastPass, Shown
 from reconciler.model import OutcomeKind, Verdict
 from reconciler.pages.links import Links
 from reconciler.report import summary
+from reconciler.shown import NO_PASS_YET, SETTLEMENTS, LastPass, Shown
 from reconciler.snapshot import ScopeView
 from reconciler.words import moment, span
 
