@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib.metadata import distribution, entry_points
 
@@ -35,6 +36,11 @@ def main() -> int:
     problems = [f"does not load: {text}" for text in bad]
     if names != PACKAGES:
         problems.append(f"expected the top-level names {sorted(PACKAGES)}")
+    try:
+        importlib.import_module("reconciler.pages")  # reads its template and style
+        importlib.import_module("reconciler.front")
+    except Exception as error:  # noqa: BLE001
+        problems.append(f"the web part does not load: {type(error).__name__}: {error}")
     if not adapters:
         problems.append("no adapter is registered")
     sys.stdout.writelines(f"problem: {text}\n" for text in problems)
