@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+_READINGS, _AT_ONCE = 5, 0.1  # seconds
 TOLERANCE = timedelta(seconds=1)  # two clocks cannot be read in the same instant
 
 
@@ -35,7 +36,8 @@ class Reading:
         return slept if slept > TOLERANCE else timedelta(0)
 
 
-def _since_boot() -> float:
+def since_boot() -> float:
+    """Seconds on a clock that nobody sets and that runs on while the machine sleeps. For deadlines."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -49,7 +51,7 @@ class Clock:
     def __init__(
         self,
         wall: Callable[[], datetime] = _wall,
-        since_boot: Callable[[], float] = _since_boot,
+        since_boot: Callable[[], float] = since_boot,
         awake: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wall, self._since_boot, self._awake = wall, since_boot, awake
@@ -65,7 +67,10 @@ class Clock:
         return self._anchor
 
     def reading(self) -> Reading:
-        before, wall, awake, after = self._since_boot(), self._wall(), self._awake(), self._since_boot()
+        for _ in range(_READINGS):  # a process that is held up in the middle would see a jump
+            before, wall, awake, after = self._since_boot(), self._wall(), self._awake(), self._since_boot()
+            if after - before < _AT_ONCE:
+                break
         boottime = (before + after) / 2
         return Reading(self._boot, wall - timedelta(seconds=boottime), timedelta(seconds=boottime - awake))
 

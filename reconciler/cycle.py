@@ -13,12 +13,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, since_boot
 from reconciler.decide import decide
 from reconciler.model import OutcomeKind, RunId
 from reconciler.outlook import Outlook
@@ -33,7 +32,8 @@ class Planned:
     """Steps 1 to 5 of one cycle, done."""
 
     began: datetime
-    deadline: float  # `time.monotonic()`; no settlement is begun after it
+    deadline: float  # of `since_boot()`; no settlement is begun after it
+    half_time: float  # of `since_boot()`; no history is read after it
     calls_before: int
     errors_before: int
     clock_jumped: datetime | None = None
@@ -64,12 +64,13 @@ class Cycle:
         snapshot = self._look(listing, planned.clock_jumped)  # 2 map, 3 observe
         plan = decide(snapshot, self.policy)  # 4 decide
         if plan.suspects:
-            snapshot = self._with_histories(snapshot, plan)
+            snapshot = self._with_histories(snapshot, plan, planned.half_time)
             plan = decide(snapshot, self.policy, plan)
         if plan.suspects:
             snapshot = self._second_look(snapshot, plan)  # 5 confirm
             plan = decide(snapshot, self.policy, plan)
-        self.outlook.remember(listing, plan, snapshot.taken_at)
+        if not self.clock.has_jumped:  # else these times would be taken for those of the clock as it is by now
+            self.outlook.remember(listing, plan, snapshot.taken_at)
         return replace(planned, plan=plan, snapshot=snapshot, problems=listing.problems)
 
     def settle(self, planned: Planned) -> dict[RunId, Outcome]:
@@ -79,7 +80,7 @@ class Cycle:
     def _settle_one(self, finding: Finding, deadline: float) -> Outcome:
         if self.is_over():
             return Outcome(OutcomeKind.FAILED, "it was not proposed: this process was told to end")
-        if time.monotonic() > deadline:
+        if since_boot() > deadline:
             return Outcome(
                 OutcomeKind.FAILED, "it was not proposed: the pass had reached its deadline (cycle_deadline)"
             )
@@ -111,11 +112,15 @@ class Cycle:
 
     def _begin(self) -> Planned:
         jumped = self.outlook.keep_time(self.clock.begin())
-        deadline = time.monotonic() + self.time_limit
-        self.orchestrator.begin(deadline)
-        calls, errors = self.orchestrator.calls, self.orchestrator.errors
+        now = since_boot()
+        self.orchestrator.begin(now + self.time_limit)
         return Planned(
-            began=self.clock(), deadline=deadline, calls_before=calls, errors_before=errors, clock_jumped=jumped
+            began=self.clock(),
+            deadline=now + self.time_limit,
+            half_time=now + self.time_limit / 2,
+            calls_before=self.orchestrator.calls,
+            errors_before=self.orchestrator.errors,
+            clock_jumped=jumped,
         )
 
     def _look(self, listing: Listing, clock_jumped: datetime | None) -> Snapshot:
@@ -130,10 +135,16 @@ class Cycle:
             is_whole=listing.is_whole,
         )
 
-    def _with_histories(self, snapshot: Snapshot, plan: Plan) -> Snapshot:
-        """Read the suspects' state histories: one call each, the server has no other."""
+    def _with_histories(self, snapshot: Snapshot, plan: Plan, until: float) -> Snapshot:
+        """Read the suspects' state histories: one call each, the server has no other. What is left is for later passes.
+
+        `until` (of `since_boot()`) leaves time to confirm and to settle, else many suspects would never be settled.
+        """
         suspected = {finding.run.id for finding in plan.suspects}
-        cases = tuple(self._with_history(case) if case.run.id in suspected else case for case in snapshot.cases)
+        cases = tuple(
+            self._with_history(case) if case.run.id in suspected and since_boot() < until else case
+            for case in snapshot.cases
+        )
         return replace(snapshot, cases=cases)
 
     def _with_history(self, case: Case) -> Case:

@@ -182,7 +182,11 @@ class Watchman:
 
     def _end(self, weighed: Weighed, finding: Finding) -> datetime | None:
         """When the resource ended, or was first found absent, in our clock."""
-        seen = finding.observation
+        seen, looks = finding.observation, weighed.case.looks
         if seen is not None and seen.ended_at is not None:
             return self._scope(finding).clock.to_ours(seen.ended_at)
-        return weighed.case.first_look.at if weighed.case.first_look else None
+        known = [weighed.case.first_look.at] if weighed.case.first_look else []
+        if seen is not None and seen.resource is not None:
+            here = (sighting for look in looks if look.scope == finding.scope for sighting in look.sightings)
+            known += [one.ended_seen for one in here if one.ended_seen and one.resource.id == seen.resource.id]
+        return min(known, default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 
@@ -91,7 +91,7 @@ class _Call(Thread):
         asked_at, began = self.now(), time.monotonic()
         seen = self.bound.scope.observe(self.runs, self.deadline)
         took = timedelta(seconds=time.monotonic() - began)
-        _must_be_sound(seen)
+        seen = _without_future_ends(_sound(seen), took)
         if self._identity() != identity:  # else what one place shows would be noted as another's
             raise AdapterError("its identity changed while it was being looked at")
         return Answer(identity=identity, seen=seen, clock=_clock(seen, asked_at, took))
@@ -108,7 +108,20 @@ class _Call(Thread):
         return identity
 
 
-def _must_be_sound(seen: Seen) -> None:
+def _without_future_ends(seen: Seen, took: timedelta) -> Seen:
+    """An end later than its place's own present is from before that clock was set back: nobody knows when it was."""
+    assert seen.place_time is not None, "checked before"
+    latest = seen.place_time + took
+    return replace(
+        seen,
+        observations={
+            run_id: [replace(one, ended_at=None) if one.ended_at and one.ended_at > latest else one for one in many]
+            for run_id, many in seen.observations.items()
+        },
+    )
+
+
+def _sound(seen: Seen) -> Seen:
     """Whatever an adapter gets wrong makes its scope UNKNOWN, never a verdict."""
     resources = list(seen.strangers)
     times = [seen.place_time, seen.place_started]
@@ -125,6 +138,7 @@ def _must_be_sound(seen: Seen) -> None:
         raise AdapterError("the adapter gives a time without a time zone")
     if seen.place_time is None:
         raise AdapterError("it does not tell its time, so nothing can be said of when things happened")
+    return seen
 
 
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:

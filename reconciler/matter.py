@@ -80,8 +80,8 @@ def last_end(matter: Matter) -> Sight | None:
 def ended_by(matter: Matter, sight: Sight) -> datetime:
     """When it ended, in our clock; without a time of its own, when that was first seen."""
     seen = sight.observation
-    if seen.ended_at is not None and sight.scope.clock.to_ours(seen.ended_at) <= matter.snapshot.taken_at:
-        return sight.scope.clock.to_ours(seen.ended_at)  # one in the future is from before its clock was set back
+    if seen.ended_at is not None:
+        return sight.scope.clock.to_ours(seen.ended_at)
     remembered = (
         sighting.ended_seen
         for look in matter.case.looks

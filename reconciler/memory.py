@@ -17,6 +17,8 @@ from typing import Any
 from reconciler.clock import Reading
 from reconciler.model import Resource, RunId, Sighting
 
+_NO_TIME = timedelta(0)
+_PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
 _KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
 _CHUNK = 500  # SQLite's bound on variables is 999 in old builds
@@ -83,20 +85,37 @@ class Memory:
         `now` and the answer are ours, after the jump. None: no jump is known of in this run of the machine.
         """
         self.problems = list(self._lasting)
-        jumped = None
-        with self._trying("keep the time"), self._database:
-            row = self._database.execute("select boot, zero, slept, jumped from clock").fetchone()
-            before = _reading(row) if row else None
-            if before is None or before.boot != reading.boot or not reading.boot:
-                self._keep_clock(reading, None)
-                return None
-            step, slept = reading.step_since(before), reading.slept_since(before)
-            if not step and not slept:
-                return _time(row[3])
+        jumped: datetime | None = now  # what cannot be read says nothing of how our clock was before
+        with self._trying("keep the time"):
+            self._database.execute(_PATIENT)
+            jumped, is_news = self._jump(reading, now)  # known also when it cannot be written
+            if is_news:
+                with self._database:
+                    jumped = self._follow(reading, now)
+        return jumped
+
+    def _jump(self, reading: Reading, now: datetime) -> tuple[datetime | None, bool]:
+        """When our clock last jumped, and whether that, or this run of the machine, is new."""
+        row = self._database.execute("select boot, zero, slept, jumped from clock").fetchone()
+        if row is None or row[0] != reading.boot or not reading.boot:
+            return None, True
+        before = _reading(row)
+        if before is None:
+            return now, True
+        is_news = bool(reading.step_since(before) or reading.slept_since(before))
+        return now if is_news else _time(row[3]), is_news
+
+    def _follow(self, reading: Reading, now: datetime) -> datetime | None:
+        """Move our times along. Alone: of two processes that saw the same jump, the second finds it done."""
+        self._database.execute("begin immediate")
+        jumped, is_news = self._jump(reading, now)
+        if is_news and jumped is not None:
+            before = _reading(self._database.execute("select boot, zero, slept from clock").fetchone())
+            step, slept = (reading.step_since(before), reading.slept_since(before)) if before else (_NO_TIME, _NO_TIME)
             self._shift(_OURS, step)
             self._shift(_WAITING, step + slept)
-            self._keep_clock(reading, now)
-            jumped = now
+        if is_news:
+            self._keep_clock(reading, jumped)
         return jumped
 
     def _keep_clock(self, reading: Reading, jumped: datetime | None) -> None:
@@ -186,12 +205,14 @@ class Memory:
         try:
             yield
         except _TROUBLE as error:
+            if "locked" in str(error):  # somebody holds the file: this pass does not wait for it again
+                self._database.execute(_HASTY)
             where = self._path or "the state"
             self.problems.append(f"could not {what} in {where} ({error}): going on without, which may delay verdicts")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
-    database = sqlite3.connect(path or ":memory:", timeout=5.0, check_same_thread=False)
+    database = sqlite3.connect(path or ":memory:", timeout=3.0, check_same_thread=False)
     if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's notes may be forgotten
         database.executescript(_DROP + _SCHEMA)
     return database
@@ -231,8 +252,12 @@ def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
     )
 
 
-def _reading(row: tuple[Any, ...]) -> Reading:
-    return Reading(row[0], _moment(row[1]), timedelta(seconds=row[2]))
+def _reading(row: tuple[Any, ...]) -> Reading | None:
+    """None: what stands there is none."""
+    try:
+        return Reading(row[0], _moment(row[1]), timedelta(seconds=row[2]))
+    except _TROUBLE:
+        return None
 
 
 def _text(time: datetime | None) -> str | None:

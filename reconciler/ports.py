@@ -99,7 +99,7 @@ class Orchestrator(Protocol):
         """None if it was not asked yet, or does not say."""
 
     def begin(self, deadline: float) -> None:
-        """Begin a pass. Reads of it give up at this `time.monotonic()` value, with an OrchestratorError."""
+        """Begin a pass. Reads of it give up at this value of `clock.since_boot()`, with an OrchestratorError."""
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing."""

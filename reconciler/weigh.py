@@ -142,8 +142,15 @@ class _Scale:
             yield f"{resource.title} was made too near the attempt's beginning to say whose it is"
         if mine and run.pid is not None and not resource.is_named_by(run.pid) and not self._pid_is_settled(run.pid):
             yield f"its infrastructure_pid '{_short(run.pid)}' names another resource, which may run elsewhere"
-        if mine and seen.ended_at is not None and self._reported_later(self.scope.clock.to_ours(seen.ended_at)):
+        if mine and (ended := self._ended(seen)) is not None and self._reported_later(ended):
             yield f"{resource.title} had ended when {run.state_name} was reported, so something else reported it"
+
+    def _ended(self, seen: Observation) -> datetime | None:
+        """When it ended, in our clock; without a time of its own, when an earlier pass saw that it had."""
+        if seen.ended_at is not None:
+            return self.scope.clock.to_ours(seen.ended_at)
+        mine = (one for one in self.look.sightings if seen.resource and one.resource.id == seen.resource.id)
+        return min((one.ended_seen for one in mine if one.ended_seen is not None), default=None)
 
     def _pid_is_settled(self, pid: str) -> bool:
         """The resource that the pid names was seen ended, or was here once, or can be nowhere else."""

@@ -11,7 +11,7 @@ import pytest
 from reconciler.decide import decide
 from reconciler.model import ClockOffset, Guard, Place, StateRecord, StateType, Verdict
 from reconciler.plan import Mode, Policy, transition_id
-from reconciler.snapshot import Case, FirstLook
+from reconciler.snapshot import Case
 
 from .spec import (
     NOW,
@@ -522,13 +522,17 @@ class TestGuards:
         shorter = replace(POLICY, amnesty=timedelta(seconds=20))
         assert self.held(vanished(), clock_jumped=ago(20), policy=shorter) is None
 
-    def test_an_end_from_before_the_place_s_clock_was_set_back(self) -> None:
-        """It lies in the future by now: what counts is when it was first seen."""
+    def test_an_end_without_a_time_is_as_old_as_what_is_remembered_of_it(self) -> None:
+        """Also where a heartbeat, or the present state, came after it."""
+        r = run(age=20)
+        known = replace(sighting(r), ended_seen=ago(60))
+        one = case(r, look(exited(r, ended=None), sightings=(known,)))
+        assert verdict(one).verdict is Verdict.UNKNOWN, "Running was reported after it was seen ended"
         r = run()
-        future = exited(r, ended=-3000)
-        assert verdict(case(r, look(future))).verdict is Verdict.ZOMBIE
-        fresh = replace(case(r, look(future)), first_look=FirstLook(at=ago(1), ended=frozenset({"res-1"})))
-        assert verdict(fresh).verdict is Verdict.WAITING
+        known = replace(sighting(r), ended_seen=ago(60))
+        one = case(r, look(exited(r, ended=None), sightings=(known,)))
+        assert verdict(one).verdict is Verdict.ZOMBIE
+        assert self.held(one, heartbeats={r.id: beat(5)}) is Guard.LIFE_SIGN
 
     def test_identity_change_starts_an_amnesty(self) -> None:
         assert self.held(vanished(), scope("a", known_since=ago(199), former_identity="x")) is Guard.IDENTITY

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import structlog
 
+from reconciler.clock import since_boot
 from reconciler.model import ClockOffset, FlowRun, Heartbeat, RunId, StateRecord
 from reconciler.plan import Finding, Listing, Outcome
 from reconciler.ports import OrchestratorError
@@ -46,7 +46,7 @@ class PrefectApi:
         settings: Connection,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Raises OrchestratorError for settings that cannot work; asks nothing yet. `transport` is for tests."""
@@ -54,6 +54,7 @@ class PrefectApi:
         self._lister = Lister(self._transport)
         self._types: Mapping[str, str] = {}  # of the work pools whose runs do not tell
         self._has_events = True
+        self._said_no_events = False
         self._has_version = True
         self.url = settings.address
         self.server_version: str | None = None
@@ -76,6 +77,7 @@ class PrefectApi:
         """Begin a pass. The server's clock is learned anew: in days two clocks drift apart, or one of them is set."""
         self._transport.deadline = deadline
         self._transport.server_clock = ServerClock()
+        self._has_events = self._has_version = True  # servers are upgraded, and a proxy may answer 404 once
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing.
@@ -142,7 +144,9 @@ class PrefectApi:
         answer = self._transport.ask("POST", "/events/count-by/resource", {"filter": events}, accept={404, 405})
         if answer.status != httpx.codes.OK:
             self._has_events = False
-            _log.info("the Prefect server has no route for counting events, so heartbeats are not looked at")
+            say = _log.debug if self._said_no_events else _log.info
+            self._said_no_events = True
+            say("the Prefect server has no route for counting events, so heartbeats are not looked at")
             return None
         rows = self._transport.decode(answer, list[EventCount], "counts of heartbeat events")
         beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import msgspec
 import stamina
 import structlog
 
+from reconciler.clock import since_boot
 from reconciler.ports import OrchestratorError
 from reconciler.prefect_api.connection import Connection, open_client
 from reconciler.prefect_api.refusals import (
@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response that the caller is prepared for. `sent` is `time.monotonic()` when its request went out."""
+    """A response that the caller is prepared for. `sent` is `since_boot()` when its request went out."""
 
     status: int
     body: bytes
@@ -68,13 +68,13 @@ class Transport:
         settings: Connection,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
         self.calls = 0
         self.errors = 0
-        self.deadline = math.inf  # `time.monotonic()`; nothing is sent after it
+        self.deadline = math.inf  # of `since_boot()`; nothing is sent after it
         self.server_clock = ServerClock()
         self.now = clock
         self.monotonic = monotonic
@@ -189,8 +189,10 @@ class Transport:
         """For stamina: False to give up, True for its own growing wait, or a wait in seconds."""
         if isinstance(error, TryAgain):
             asked = retry_after(error.response.headers, self.now())
-            longest = max(0.0, min(_LONGEST_RETRY_AFTER, self.deadline - self.monotonic()))
-            return True if asked is None else min(asked, longest) + random.uniform(0, 1)
+            if asked is None:
+                return True
+            wait = min(asked, _LONGEST_RETRY_AFTER) + random.uniform(0, 1)
+            return wait if self.monotonic() + wait < self.deadline else False
         if not isinstance(error, _PASSING):
             return False
         _log.debug("the Prefect API could not be reached", error=type(error).__name__)
