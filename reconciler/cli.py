@@ -140,7 +140,7 @@ def daemon(
         redactor, over = _logging(log_level or "info"), Event()
         flags = {"daemon.log_level": log_level}
         station = Station(lambda: load(config, os.environ, flags), redactor, watchdog(os.environ), over)
-        Daemon(station.build, Notifier(os.environ), over, Hooks(station.reloaded, station.failed)).run()
+        Daemon(station.build, Notifier(os.environ, redactor.text), over, Hooks(station.reloaded, station.failed)).run()
 
 
 def _logging(level: str) -> logs.Redactor:
@@ -182,7 +182,7 @@ def _speaking() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(logs.Redactor().text(str(error)), file=sys.stderr)
         raise typer.Exit(EXIT_CONFIG) from error
     except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):
         raise

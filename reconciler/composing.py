@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
+import structlog
+
 from reconciler import __version__, registry
 from reconciler.clock import Clock
 from reconciler.cycle import Cycle
@@ -16,6 +18,8 @@ from reconciler.outlook import Outlook
 from reconciler.ports import BoundScope, Misconfigured, OrchestratorError
 from reconciler.prefect_api import Connection, PrefectApi
 from reconciler.settings import ApiSettings, ConfigError, Loaded
+
+_log = structlog.get_logger(__name__)
 
 MEMORY_FILE = "memory.sqlite3"
 DISCOVERED_FILE = "discovered.sqlite3"  # the names of discovered scopes may be another's in a configuration
@@ -57,9 +61,7 @@ class Parts:
         return self.loaded.settings.policy.scope_deadline.total_seconds()
 
     def close(self) -> None:
-        for bound in self.bounds:
-            bound.scope.close()
-        self.api.close()
+        _close(self.api, self.bounds)
 
 
 def compose(loaded: Loaded, redact: Callable[[str], str]) -> Parts:
@@ -76,14 +78,25 @@ def compose(loaded: Loaded, redact: Callable[[str], str]) -> Parts:
             bounds = tuple(registry.bind(loaded.settings.scopes))
     except Misconfigured as error:
         problems += str(error).splitlines()
+    api: PrefectApi | None = None
     try:
         api = PrefectApi(_connection(loaded.settings.api), clock=clock)
     except OrchestratorError as error:
-        raise ConfigError([*problems, str(error)], loaded.file) from error
-    if problems:
-        api.close()
+        problems.append(str(error))
+    if api is None or problems:
+        _close(api, bounds)
         raise ConfigError(problems, loaded.file)
     return Parts(loaded, api, bounds, notes, clock, redact)
+
+
+def _close(api: PrefectApi | None, bounds: Collection[BoundScope]) -> None:
+    """Close each part, even if another cannot be."""
+    for part in (api, *(bound.scope for bound in bounds)):
+        try:
+            if part is not None:
+                part.close()
+        except Exception as error:  # noqa: BLE001 - a third party's adapter; what it holds ends with the process
+            _log.warning("could not be closed", part=type(part).__name__, error=f"{type(error).__name__}: {error}")
 
 
 def _connection(api: ApiSettings) -> Connection:

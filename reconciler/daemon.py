@@ -7,6 +7,7 @@ cycle runs in a daemon thread, so that a hung SDK call keeps neither the other p
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -19,19 +20,20 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from reconciler.clock import Clock
-from reconciler.cycle import Cycle, Planned
-from reconciler.model import RunId
+from reconciler.cycle import Cycle
 from reconciler.notify import Notifier
-from reconciler.plan import CycleReport, Outcome
+from reconciler.plan import CycleReport
 from reconciler.report import status
 from reconciler.settings import ConfigError
 
 FINISH_WRITE_WITHIN = 6.5  # seconds; with all else the process must be gone after 8
 _FINISH_LOOK_WITHIN = 0.5  # a look writes nothing, so it may be left
 _TICK = 1.0
-_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
+_SIGNALS = _ENDS | {signal.SIGHUP}
 
 _log = structlog.get_logger(__name__)
 
@@ -78,8 +80,9 @@ class Daemon:
         self._rounds.start(duty.interval, duty.jitter)
         _log.info(f"started: {duty.title}")
         Thread(target=self._watch_the_clock, name="clock", daemon=True).start()
+        # The lowest number would come first: a storm of SIGHUP must not hide SIGTERM. And
         # not sigtimedwait: stopped and continued (SIGSTOP, docker pause), it tells of signals that nobody sent (3.11)
-        while (received := signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+        while (received := signal.sigwait(signal.sigpending() & _ENDS or _SIGNALS)) == signal.SIGHUP:
             self._reload()
         self._end(signal.Signals(received).name)
 
@@ -93,6 +96,12 @@ class Daemon:
             said = f"the last pass ended by a bug of ours: {type(error).__name__}: {error}"
             self._hooks.failed(said)
         self._notifier.alive()
+        self._say(said)
+
+    def _say(self, said: str) -> None:
+        """Set the status; the first one, at the end of the first pass, makes the daemon ready."""
+        if self._over.is_set():
+            return
         if self._is_ready:
             self._notifier.status(said)
         else:
@@ -104,16 +113,13 @@ class Daemon:
         planned = duty.cycle.plan()
         if self._over.is_set():
             return "stopping"
-        report = duty.cycle.report(planned, self._settle(duty.cycle, planned))
-        duty.tell(report)
-        return status(report)
-
-    def _settle(self, cycle: Cycle, planned: Planned) -> dict[RunId, Outcome]:
-        self._is_writing = True
+        self._is_writing = True  # until what was written is told, too
         try:
-            return cycle.settle(planned)
+            report = duty.cycle.report(planned, duty.cycle.settle(planned))
+            duty.tell(report)
         finally:
             self._is_writing = False
+        return status(report)
 
     def _take_over(self) -> Duty:
         with self._exchange:
@@ -124,23 +130,33 @@ class Daemon:
         return self._duty
 
     def _reload(self) -> None:
-        self._notifier.reloading()
+        if self._is_ready:
+            self._notifier.reloading()
         try:
             duty = self._build()
         except ConfigError as refused:
-            for problem in refused.problems:
-                _log.error("the new configuration is refused, the old one stays in force", problem=problem)
-            self._hooks.reloaded(refused.problems)
-            self._notifier.ready("the new configuration was refused, the old one stays in force; see the log")
-            return
-        with self._exchange:
-            unused, self._waiting = self._waiting, duty
-        if unused is not None:
-            unused.close()
-        self._rounds.change(duty.interval, duty.jitter)
-        _log.info(f"configuration read again: {duty.title}")
-        self._hooks.reloaded(())
-        self._notifier.ready("configuration read again")
+            self._refuse(refused.problems)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a new configuration, the old one is good
+            _log.exception("this is a bug of prefect-reconciler, please report it")
+            self._refuse([f"a bug of ours: {type(error).__name__}: {error}"])
+        else:
+            with self._exchange:
+                unused, self._waiting = self._waiting, duty
+            if unused is not None:
+                unused.close()
+            self._rounds.change(duty.interval, duty.jitter)
+            _log.info(f"configuration read again: {duty.title}")
+            self._reloaded((), "configuration read again")
+
+    def _refuse(self, problems: Sequence[str]) -> None:
+        for problem in problems:
+            _log.error("the new configuration is refused, the old one stays in force", problem=problem)
+        self._reloaded(problems, "the new configuration was refused, the old one stays in force; see the log")
+
+    def _reloaded(self, problems: Sequence[str], said: str) -> None:
+        self._hooks.reloaded(problems)
+        if self._is_ready:  # else the end of the first pass says so
+            self._notifier.ready(said)
 
     def _watch_the_clock(self) -> None:
         """APScheduler waits until a time of the wall clock: set back by an hour, it would not fire for an hour."""
@@ -192,9 +208,7 @@ class _Rounds:
     def start(self, interval: timedelta, jitter: timedelta) -> None:
         self._job = self._scheduler.add_job(
             self._work,
-            "interval",
-            seconds=interval.total_seconds(),
-            jitter=jitter.total_seconds() or None,
+            _Rhythm(interval, jitter),
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,
@@ -204,7 +218,7 @@ class _Rounds:
 
     def change(self, interval: timedelta, jitter: timedelta) -> None:
         assert self._job is not None, "started"
-        self._job.reschedule("interval", seconds=interval.total_seconds(), jitter=jitter.total_seconds() or None)
+        self._job.reschedule(_Rhythm(interval, jitter))
         self.now()
 
     def now(self) -> None:
@@ -214,6 +228,17 @@ class _Rounds:
 
     def stop(self) -> None:
         self._scheduler.shutdown(wait=False)
+
+
+class _Rhythm(BaseTrigger):  # type: ignore[misc] # APScheduler is not typed
+    """An interval from now, whatever was missed: APScheduler's own lists each missed time, after a jump years."""
+
+    def __init__(self, interval: timedelta, jitter: timedelta) -> None:
+        self._interval, self._jitter = interval, jitter
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        del previous
+        return now + self._interval + random.random() * self._jitter
 
 
 def _say_it_is_late(event: object) -> None:

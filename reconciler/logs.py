@@ -117,10 +117,8 @@ def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    for other in list(root.handlers):
-        if isinstance(other.formatter, structlog.stdlib.ProcessorFormatter):  # of an earlier call
-            root.removeHandler(other)
-    root.addHandler(handler)
+    others = [one for one in root.handlers if not isinstance(one.formatter, structlog.stdlib.ProcessorFormatter)]
+    root.handlers = [*others, handler]  # at once: a record of another thread must not fall between two of ours
     root.setLevel(max(level, logging.WARNING))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)

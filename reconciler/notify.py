@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
@@ -24,7 +24,9 @@ def watchdog(environ: Mapping[str, str]) -> timedelta | None:
 class Notifier:
     """Sends single datagrams to `$NOTIFY_SOCKET`; one that cannot be sent is forgotten."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], redact: Callable[[str], str] = str) -> None:
+        """`redact` hides secrets in what is sent."""
+        self._redact = redact
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
@@ -54,7 +56,7 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
                 channel.settimeout(1.0)  # a full queue must not hold a cycle up
-                channel.sendto("\n".join(lines).encode(), self._address)
+                channel.sendto(self._redact("\n".join(lines)).encode(), self._address)
         except OSError as error:
             _log.debug("the service manager could not be told", error=str(error))
 

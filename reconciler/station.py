@@ -29,6 +29,7 @@ class Station:
     ) -> None:
         self._load, self._redactor, self._watchdog, self._over = load, redactor, watchdog, over
         self._newsroom, self._teller = Newsroom(), Teller()
+        self._level: str | None = None
         self._front: Front | None = None  # only if it ever was to listen: a web server is not free
 
     def build(self) -> Duty:
@@ -49,7 +50,8 @@ class Station:
 
         def tell(report: CycleReport) -> None:
             evidence.note(report)
-            self._tell(replace(report, warnings=(*report.warnings, *parts.notes, *evidence.problems)))
+            warnings = (*report.warnings, *parts.notes, *evidence.problems)
+            self._tell(replace(report, problems=self._hidden(report.problems), warnings=self._hidden(warnings)))
 
         def close() -> None:
             cycle.outlook.close()
@@ -66,7 +68,9 @@ class Station:
         )
 
     def _begin(self, settings: Settings) -> None:
-        logs.configure(settings.daemon.log_level, self._redactor)
+        if settings.daemon.log_level != self._level:
+            self._level = settings.daemon.log_level
+            logs.configure(self._level, self._redactor)
         if self._front is None and settings.daemon.listen:
             from reconciler.front import Front
 
@@ -83,12 +87,15 @@ class Station:
     def reloaded(self, problems: Sequence[str]) -> None:
         """A configuration was taken, or refused for these problems."""
         if self._front is not None:
-            self._front.reloaded(problems)
+            self._front.reloaded(self._hidden(problems))
 
     def failed(self, sentence: str) -> None:
         """A cycle ended by a bug of ours."""
         if self._front is not None:
-            self._front.failed(sentence)
+            self._front.failed(self._redactor.text(sentence))
+
+    def _hidden(self, sentences: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self._redactor.text(sentence) for sentence in sentences)
 
 
 def _title(parts: Parts) -> str:

@@ -87,7 +87,7 @@ class Teller:
 
     def _is_due(self, run_id: RunId, now: datetime) -> bool:
         told = self._told.get(run_id)
-        return told is not None and now - told >= _AGAIN_AFTER
+        return told is None or now - told >= _AGAIN_AFTER
 
 
 _LEVELS = {"info": 20, "warning": 30, "error": 40}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier, Thread
+from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
@@ -136,4 +140,55 @@ class TestMemory:
             jumped = self.begin(memory, time)
         assert jumped == NOW + timedelta(seconds=1.2), "the second step was too much"
         assert self.told(memory)[0] == NOW + timedelta(seconds=1.2)
+        memory.close()
+
+    def test_a_jump_is_known_also_if_nothing_can_be_written(self, memory: Memory, time: Time) -> None:
+        memory._database.execute("pragma query_only = 1")
+        time.wall += HOUR
+        for _ in range(2):
+            assert self.begin(memory, time) == NOW + HOUR
+            assert any("could not keep the time" in problem for problem in memory.problems)
+        memory.close()
+
+    def test_what_cannot_be_read_counts_as_a_jump_once(self, memory: Memory, time: Time) -> None:
+        with memory._database:
+            memory._database.execute("update clock set zero = 'yesterday'")
+        assert self.begin(memory, time) == NOW
+        time.passes(100)
+        assert self.begin(memory, time) == NOW, "no second jump"
+        assert self.told(memory) == (NOW, NOW, NOW)
+        memory.close()
+
+    def test_of_two_processes_one_moves_the_times(self, memory: Memory, time: Time, tmp_path: Path) -> None:
+        other = Memory(tmp_path / "memory.sqlite3")
+        time.wall += HOUR
+        reading = time.clock.begin()
+        both = Barrier(2)
+
+        def begin(one: Memory) -> None:
+            both.wait()
+            one.keep_time(reading, NOW + HOUR)
+
+        for _ in range(10):
+            threads = [Thread(target=begin, args=(one,)) for one in (memory, other)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert self.told(memory)[0] == NOW + HOUR
+        memory.close()
+        other.close()
+
+    def test_a_file_that_somebody_holds_is_waited_for_once(self, memory: Memory, time: Time, tmp_path: Path) -> None:
+        with closing(sqlite3.connect(tmp_path / "memory.sqlite3")) as holder:
+            holder.execute("begin exclusive")
+            began = monotonic()
+            time.wall += HOUR
+            assert self.begin(memory, time) == NOW + HOUR
+            for _ in range(5):
+                memory.note([sighting(NOW)])
+                memory.breakers()
+            assert monotonic() - began < 5, "3 s once, and not for each of eleven statements"
+        assert self.begin(memory, time) == NOW + HOUR
+        assert not memory.problems
         memory.close()

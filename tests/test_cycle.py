@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from reconciler.clock import Clock, since_boot
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
-from reconciler.model import ClockOffset, FlowRun, Guard, Heartbeat, RunMapping, StateType, Verdict
+from reconciler.model import ClockOffset, FlowRun, Guard, Heartbeat, RunId, RunMapping, StateRecord, StateType, Verdict
 from reconciler.outlook import Outlook
 from reconciler.plan import CycleReport, Finding, Outcome, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
@@ -527,3 +527,50 @@ class TestTime:
         report = bench.run()  # the bench's wait returns at once
         assert bench.verdict(report, run) is Verdict.WAITING
         assert not bench.api.written
+
+    def test_many_suspects_are_settled_over_several_passes(self, bench: Bench) -> None:
+        """The histories, one call each, must not eat the time to confirm and to settle."""
+        runs = [bench.alive() for _ in range(30)]
+        bench.run()
+        ended = datetime.now(UTC) - timedelta(minutes=1)
+        for run in runs[:20]:
+            bench.scope.answers[run.id] = [bench.scope.exited(run, 137, ended)]
+        history = bench.api.history
+
+        def slowly(run_id: RunId) -> Sequence[StateRecord]:
+            time.sleep(0.05)
+            return history(run_id)
+
+        bench.api.history = slowly  # type: ignore[method-assign]
+        bench.cycle.time_limit = 0.6
+        written = []
+        for _ in range(8):
+            bench.run()
+            written.append(len(bench.api.written))
+            bench.api.runs = [run for run in bench.api.runs if run.id not in {one.run.id for one in bench.api.written}]
+        assert 0 < written[0] < 20
+        assert written[-1] == 20
+        assert len({one.run.id for one in bench.api.written}) == 20
+
+    def test_nothing_is_remembered_of_a_pass_in_which_the_clock_was_set(self, bench: Bench) -> None:
+        hours = Hours()
+        bench.cycle.clock = bench.outlook._now = hours.clock  # type: ignore[assignment]
+        runs = [bench.alive() for _ in range(4)]
+        bench.run()
+        for run in runs:
+            del bench.scope.answers[run.id]
+        bench.cycle.wait = lambda _: hours.set_by(3600)
+        assert bench.run().plan.breakers
+        assert not bench.memory.breakers(), "it would be an hour old in the next pass"
+
+
+def test_an_end_later_than_its_place_s_present_has_no_time(bench: Bench) -> None:
+    """Its clock was set back since; the true time of the end is not known."""
+    run = bench.alive()
+    bench.run()
+    for seconds, known in ((-60, True), (3600, False)):
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        bench.scope.answers[run.id] = [bench.scope.exited(run, 137, at)]
+        (finding,) = bench.run(dry=True).plan.findings
+        assert finding.observation is not None
+        assert (finding.observation.ended_at is not None) is known

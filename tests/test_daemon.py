@@ -104,6 +104,7 @@ def test_a_write_in_progress_is_finished(odd: Odd) -> None:
     code, seconds = odd.ends()
     assert (code, 1 < seconds < 8) == (0, True)
     assert "written" in odd.text
+    assert odd.text.count("told") >= 2, "and told"
 
 
 def test_a_write_that_hangs_is_left_in_time(odd: Odd) -> None:
@@ -139,4 +140,31 @@ def test_hangup_reads_the_configuration_and_passes_at_once(odd: Odd) -> None:
     assert "RELOADING=1" in lines
     assert lines.index("RELOADING=1") > lines.index("READY=1")
     odd.has_passed(odd.passes + 2)
+    assert odd.ends()[0] == 0
+
+
+def test_a_reload_that_fails_in_an_unforeseen_way_is_a_refusal(odd: Odd) -> None:
+    odd.start("rebuilds badly").has_passed(2)
+    assert odd.program is not None
+    odd.program._process.send_signal(signal.SIGHUP)
+    wait_until(lambda: any("was refused" in status for status in odd.notify.statuses()), "the refusal", 10)
+    assert "no file descriptors left" in odd.text
+    odd.has_passed(odd.passes + 2)
+    assert odd.ends()[0] == 0
+
+
+def test_a_storm_of_hangups_does_not_hide_the_end(odd: Odd) -> None:
+    odd.start("hangs up on itself").has_passed(2)
+    code, seconds = odd.ends()
+    assert (code, seconds < 3) == (0, True)
+
+
+def test_a_reload_in_the_first_pass_makes_nothing_ready(odd: Odd) -> None:
+    odd.start("slow")
+    wait_until(lambda: odd.passes == 1, "the first pass", 30, every=0.02)
+    assert odd.program is not None
+    odd.program._process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "configuration read again" in odd.text, "the reload", 10, every=0.02)
+    assert not odd.notify.has("READY=1")
+    wait_until(lambda: odd.notify.has("READY=1"), "readiness", 10)
     assert odd.ends()[0] == 0

@@ -45,6 +45,7 @@ def test_reads_what_operators_write(written: str, length: timedelta) -> None:
         (True, "not a duration"),
         ([], "not a duration"),
         ("99999999999d", "too long"),
+        ("99999999h", "too long"),
     ],
 )
 def test_says_what_to_write_instead(written: object, words: str) -> None:
@@ -53,7 +54,7 @@ def test_says_what_to_write_instead(written: object, words: str) -> None:
     assert words in str(refused.value)
 
 
-@given(st.integers(min_value=0, max_value=10**12).map(lambda number: timedelta(milliseconds=number)))
+@given(st.integers(min_value=0, max_value=8 * 10**11).map(lambda number: timedelta(milliseconds=number)))
 def test_what_is_written_reads_back(length: timedelta) -> None:
     assert durations.parse(durations.text(length)) == length
 

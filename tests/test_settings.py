@@ -353,3 +353,8 @@ class TestDaemon:
         )
         slow = place.load(RECONCILER_DAEMON__INTERVAL="10m").settings
         assert watchdog_problem(slow, timedelta(minutes=5)) is not None
+
+    def test_a_deadline_in_which_nothing_could_be_settled(self, place: Place) -> None:
+        problem = place.problem(f'{API}[daemon]\ncycle_deadline = "30s"\n')
+        assert "write at least 1m, twice confirm_after + scope_deadline" in problem
+        place.load(f'{API}[daemon]\ncycle_deadline = "1m"\n')

@@ -123,6 +123,12 @@ def test_a_flood_is_cut(log: Log) -> None:
     assert lines[201]["problems"][-1] == "and 30 more"
 
 
+def test_what_a_flood_cut_off_is_told_later(log: Log) -> None:
+    findings = [finding(flow_run(), Verdict.UNKNOWN) for _ in range(450)]
+    told = [len(log.runs(report(*findings, after=30 * number))) for number in range(4)]
+    assert told == [200, 200, 50, 0]
+
+
 def test_nothing_is_kept_of_runs_that_are_over(log: Log) -> None:
     for _ in range(50):
         log.of(report(finding(flow_run(), Verdict.HELD)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 import ssl
 import time
@@ -59,6 +60,11 @@ class Address:
         address._check()
         return address
 
+    @property
+    def shown(self) -> str:
+        """The address for sentences: what stands before an @ may be a password."""
+        return re.sub(r"://[^/]*:[^/]*@", "://***@", self.base_url)
+
     def _check(self) -> None:
         from docker.errors import DockerException
         from docker.utils import parse_host
@@ -73,7 +79,7 @@ class Address:
         except (DockerException, ValueError):
             pass
         examples = "'unix:///var/run/docker.sock' or 'tcp://host:2376'"
-        raise Misconfigured(f"scope '{self.scope}': option 'base_url' is {self.base_url!r}; write it like {examples}")
+        raise Misconfigured(f"scope '{self.scope}': option 'base_url' is {self.shown!r}; write it like {examples}")
 
     def tls(self) -> TLSConfig | bool:
         from docker.tls import TLSConfig
@@ -174,7 +180,7 @@ def explain(error: BaseException, address: Address, seconds: float) -> tuple[typ
     """Put a failure into words; `seconds` is the time that the engine had to answer."""
     chain = list(_causes(error))
     kind, cause, remedy = _refused(chain) or _failed(chain, max(seconds, 0.0))
-    return kind, Problem(f"Docker engine at {address.base_url}: {cause}", remedy)
+    return kind, Problem(f"Docker engine at {address.shown}: {cause}", remedy)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

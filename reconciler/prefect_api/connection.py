@@ -95,7 +95,8 @@ def _check(settings: Connection) -> None:
     try:
         parts = urlsplit(settings.url.strip())
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        httpx.URL(settings.address)
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise OrchestratorError(

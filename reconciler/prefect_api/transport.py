@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -163,7 +164,7 @@ class Transport:
         self._limit(request, self.deadline - sent)
         self.calls += 1
         try:
-            response = self._client.send(request)
+            response = self._whole(self._client.send(request, stream=True))
         except httpx.HTTPError:
             self.errors += 1
             raise
@@ -171,8 +172,22 @@ class Transport:
         self.server_clock.observe_header(response.headers, started, answered)
         return Answer(response.status_code, response.content, sent, started, answered, response)
 
+    def _whole(self, response: httpx.Response) -> httpx.Response:
+        """Read the body. httpx bounds each wait for a piece of it, and not their number; the deadline bounds all."""
+        with closing(response):
+            if response.is_stream_consumed:
+                return response
+            pieces = []
+            for piece in response.iter_raw():
+                pieces.append(piece)
+                if self.monotonic() > self.deadline:
+                    raise OrchestratorError("it did not answer to the end before the pass's deadline (cycle_deadline)")
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=b"".join(pieces), request=response.request
+        )
+
     def _limit(self, request: httpx.Request, left: float) -> None:
-        """No request outlasts the pass's deadline."""
+        """Begin nothing after the pass's deadline, and let no single wait outlast it."""
         if left <= 0:
             raise OrchestratorError("it was not asked: the pass had reached its deadline (cycle_deadline)")
         if left < self.settings.timeout:

@@ -9,6 +9,7 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _FORM = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _UNITS = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1), timedelta(milliseconds=1))
 _NAMES = ("d", "h", "m", "s", "ms")
+_LONGEST = timedelta(days=10_000)
 _EXAMPLES = 'write it like "30s", "5m", "1h30m" or "500ms"'
 
 
@@ -42,9 +43,12 @@ def text(length: timedelta) -> str:
 
 def _total(numbers: tuple[str | None, ...], value: str) -> timedelta:
     try:
-        return sum((float(number) * unit for number, unit in zip(numbers, _UNITS, strict=True) if number), timedelta())
+        total = sum((float(number) * unit for number, unit in zip(numbers, _UNITS, strict=True) if number), timedelta())
     except OverflowError:
-        raise ValueError(f'"{value[:40]}" is too long; {_EXAMPLES}') from None
+        total = timedelta.max
+    if total > _LONGEST:  # longer ones cannot be added to a date
+        raise ValueError(f'"{value[:40]}" is too long; {_EXAMPLES}')
+    return total
 
 
 def _not_negative(value: timedelta) -> timedelta:

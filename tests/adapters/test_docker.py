@@ -604,3 +604,11 @@ def test_read_functions_take_real_shapes() -> None:
     assert (container.name, container.created_at, container.run_id) == ("own", None, None)
     body = {"Id": GHOST, "State": {"Status": "exited"}, "Config": {"Labels": {}}}
     assert read_inspection(body).memory_limit == 0
+
+
+@pytest.mark.parametrize("url", ["ssh://root:sesame@host", "tcp://root:sesame@127.0.0.1:9"])
+def test_a_password_in_the_address_is_in_no_sentence(url: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        DockerScope("engine-a", {"base_url": url})
+    assert "***@" in str(caught.value)
+    assert "sesame" not in str(caught.value)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import httpx
 import pytest
 
 from reconciler.clock import since_boot
 from reconciler.model import OutcomeKind
 from reconciler.ports import OrchestratorError
+from reconciler.prefect_api import Connection, PrefectApi
 from reconciler.prefect_api.api import SETTLEMENT_TIME
 from tests.fake_prefect import FakePrefect, always, connect, failing, judged, record_waits
 
@@ -82,3 +88,49 @@ def test_the_server_s_clock_is_learned_anew_in_each_pass(server: FakePrefect) ->
     assert api.clock.uncertainty < unasked.uncertainty
     api.begin(since_boot() + 60)
     assert api.clock == unasked, "in days two clocks drift apart"
+
+
+class Drip(BaseHTTPRequestHandler):
+    """One byte at a time, for ever."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_server_that_drips_does_not_outlast_it() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drip) as dripping:
+        threading.Thread(target=dripping.serve_forever, args=(0.05,), daemon=True).start()
+        api = PrefectApi(Connection(f"http://127.0.0.1:{dripping.server_address[1]}/api"))
+        api.begin(since_boot() + 1)
+        began = time.monotonic()
+        with pytest.raises(OrchestratorError, match="did not answer to the end before the pass's deadline"):
+            api.in_flight()
+        assert 0.9 < time.monotonic() - began < 3
+        api.close()
+        dripping.shutdown()
+
+
+def test_a_missing_route_for_events_is_asked_again_in_the_next_pass(server: FakePrefect) -> None:
+    """One 404, of a proxy perhaps, must not switch the life signs off for ever."""
+    finding = judged(server)
+    server.faults.append(failing("/count-by/resource", httpx.Response(404, json={"detail": "Not Found"})))
+    api = connect(server)
+    api.begin(since_boot() + 60)
+    assert api.heartbeats([finding.run.id]) is None
+    assert api.heartbeats([finding.run.id]) is None, "once in a pass is enough"
+    api.begin(since_boot() + 60)
+    assert api.heartbeats([finding.run.id]) == {}
+
+
+def test_an_address_that_httpx_cannot_read() -> None:
+    for url in ("http://\u2603.example/api", "http://[v1.a]/api"):
+        with pytest.raises(OrchestratorError, match="the address of the Prefect API is not usable"):
+            PrefectApi(Connection(url))

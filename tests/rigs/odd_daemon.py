@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -71,8 +72,25 @@ def main() -> None:
 
     def nothing(*_: object) -> None: ...
 
+    builds = []
+
     def build() -> Duty:
-        return Duty("odd", cycle, INTERVAL, timedelta(0), begin=nothing, tell=nothing, close=nothing)
+        builds.append(1)
+        if sys.argv[1] == "rebuilds badly" and len(builds) > 1:
+            raise OSError("no file descriptors left")
+        if sys.argv[1] == "hangs up on itself":
+            threading.Thread(target=hang_up, daemon=True).start()
+        return Duty("odd", cycle, INTERVAL, timedelta(0), begin=nothing, tell=tell, close=nothing)
+
+    def tell(report: object) -> None:
+        if sys.argv[1] == "writes":
+            time.sleep(0.7)
+            print("told", flush=True)
+
+    def hang_up() -> None:
+        while len(builds) < 1_000_000:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
 
     Daemon(build, Notifier(os.environ), Event(), Hooks(nothing, nothing)).run()
 
