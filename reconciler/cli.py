@@ -52,7 +52,10 @@ daemon_app = typer.Typer(
     epilog="SIGHUP reads the configuration again. Exit codes: 0 after SIGTERM, 2 usage, 70 bug, 78 configuration.",
 )
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")]
+# The loader says what is wrong with the file, with 78; typer's own check would say 2, and systemd would start it again.
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")
+]
 LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error; to stderr.")]
 
 

@@ -77,8 +77,9 @@ class Daemon:
         """Pass after pass. Raises ConfigError if the first configuration cannot be used."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before any thread is started: they inherit it
         duty = self._waiting = self._build()
-        self._rounds.start(duty.interval, duty.jitter)
         _log.info(f"started: {duty.title}")
+        self._notifier.status("the first pass is under way")
+        self._rounds.start(duty.interval, duty.jitter)
         Thread(target=self._watch_the_clock, name="clock", daemon=True).start()
         # The lowest number would come first: a storm of SIGHUP must not hide SIGTERM. And
         # not sigtimedwait: stopped and continued (SIGSTOP, docker pause), it tells of signals that nobody sent (3.11)
@@ -195,9 +196,9 @@ class _Rounds:
     def __init__(self, work: Callable[[], None]) -> None:
         self._threads = _DaemonThreads()
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": self._threads}, daemon=True)
-        self._scheduler.add_listener(_say_it_is_late, EVENT_JOB_MAX_INSTANCES)
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it would warn of the same
-        self._work = work
+        self._scheduler.add_listener(self._is_late, EVENT_JOB_MAX_INSTANCES)
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it would warn of the same, each time
+        self._work, self._said_late = work, False
         self._job: Job | None = None
 
     @property
@@ -207,7 +208,7 @@ class _Rounds:
 
     def start(self, interval: timedelta, jitter: timedelta) -> None:
         self._job = self._scheduler.add_job(
-            self._work,
+            self._round,
             _Rhythm(interval, jitter),
             max_instances=1,
             coalesce=True,
@@ -215,6 +216,16 @@ class _Rounds:
             next_run_time=datetime.now(UTC),
         )
         self._scheduler.start()
+
+    def _round(self) -> None:
+        self._said_late = False
+        self._work()
+
+    def _is_late(self, event: object) -> None:
+        del event
+        if not self._said_late:
+            self._said_late = True
+            _log.info("a pass is due and the last one has not ended yet; it is left out")
 
     def change(self, interval: timedelta, jitter: timedelta) -> None:
         assert self._job is not None, "started"
@@ -239,11 +250,6 @@ class _Rhythm(BaseTrigger):  # type: ignore[misc] # APScheduler is not typed
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         del previous
         return now + self._interval + random.random() * self._jitter
-
-
-def _say_it_is_late(event: object) -> None:
-    del event
-    _log.info("a pass is due and the last one has not ended yet; it is left out")
 
 
 class _DaemonThreads(BaseExecutor):  # type: ignore[misc] # APScheduler is not typed

@@ -24,11 +24,11 @@ import msgspec
 from reconciler.evidence import encoded, lines_of
 from reconciler.news import is_telling, key_of
 from reconciler.plan import CycleReport
+from reconciler.state_files import open_private
 
 _BATCH = 1_000_000  # bytes of one write
 _STRINGS = 10_000  # redacted once per pass
 _PATIENCE = 5.0  # seconds; longer than any pass holds the lock, unless it is stopped or its disk hangs
-_ONLY_OURS = 0o600
 
 Known = dict[str, str]  # run id -> what its last line said
 
@@ -56,7 +56,7 @@ class EvidenceFile:
         `unsaved` is what an earlier call could not keep.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self.memory, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _ONLY_OURS)
+        handle = open_private(self.memory, os.O_RDWR)
         try:
             _lock(handle, self.memory)
             # who removes the evidence wants it written anew
@@ -74,7 +74,7 @@ class EvidenceFile:
         """Write whole lines, all or none. Only while `held`."""
         if self._size() and self._size() + len(lines) > self.limit:
             self._rotate()
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _ONLY_OURS)
+        handle = open_private(self.path, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # by a crash: begin on a line of our own

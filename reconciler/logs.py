@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json as json_module
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ _SECRET_KEY = re.compile(
 )
 _AUTHORIZATION = re.compile(r"\b((?i:bearer|basic))\s+(?=\S*[A-Z0-9=])[\w.~+/=-]{6,}")
 _USER_IN_URL = re.compile(r"://[^/@\s]+@")
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 _SHORTEST = 6  # hiding a shorter string would blank half the log
 
 
@@ -94,7 +96,8 @@ def configure(level: str, redactor: Redactor, stream: TextIO | None = None, *, j
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    kind = _ForJournal if as_json and _is_journal(stream) else structlog.stdlib.ProcessorFormatter
+    formatter = kind(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -105,6 +108,23 @@ def configure(level: str, redactor: Redactor, stream: TextIO | None = None, *, j
     )
     _install(formatter, stream, getattr(logging, level.upper()))
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
+
+
+class _ForJournal(structlog.stdlib.ProcessorFormatter):
+    """Begins each line with its priority (sd-daemon(3)), so that `journalctl -p warning` finds it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((number for level, number in _PRIORITIES.items() if record.levelno >= level), 7)
+        return f"<{priority}>{super().format(record)}"
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd connected the stream to its journal: $JOURNAL_STREAM names it (systemd.exec(5))."""
+    try:
+        there = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
 
 
 def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:

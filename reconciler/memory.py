@@ -6,6 +6,7 @@ share one SQLite file, so that neither undoes the other's notes.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 from reconciler.clock import Reading
 from reconciler.model import Resource, RunId, Sighting
+from reconciler.state_files import open_private
 
 _NO_TIME = timedelta(0)
 _PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
@@ -193,12 +195,14 @@ class Memory:
             )
 
     def _open(self) -> sqlite3.Connection:
-        database = None
-        with self._trying("open the memory"):
+        try:
             if self._path is not None:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                database = _connect(self._path)
-        return database or _connect(None)
+                os.close(open_private(self._path, os.O_RDWR))
+                return _connect(self._path)
+        except _TROUBLE as error:
+            self._note_problem("open the memory", error)
+        return _connect(None)
 
     @contextmanager
     def _trying(self, what: str) -> Iterator[None]:
@@ -207,8 +211,11 @@ class Memory:
         except _TROUBLE as error:
             if "locked" in str(error):  # somebody holds the file: this pass does not wait for it again
                 self._database.execute(_HASTY)
-            where = self._path or "the state"
-            self.problems.append(f"could not {what} in {where} ({error}): going on without, which may delay verdicts")
+            self._note_problem(what, error)
+
+    def _note_problem(self, what: str, error: BaseException) -> None:
+        where = self._path or "the state"
+        self.problems.append(f"could not {what} in {where} ({error}): going on without, which may delay verdicts")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:

@@ -52,8 +52,9 @@ def summary(report: CycleReport) -> str:
 
 def status(report: CycleReport) -> str:
     """Say the same for a status line: with what could not be seen, if anything."""
-    first = f" {_clean(report.problems[0])[:300]}" if report.problems else ""
-    more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
+    wrong = (*report.problems, *report.warnings)
+    first = f" {_clean(wrong[0])[:300]}" if wrong else ""
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return summary(report) + first + more
 
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reconciler import logs
 from reconciler.composing import Parts, compose
 from reconciler.daemon import Duty
@@ -19,6 +21,9 @@ from reconciler.words import span
 
 if TYPE_CHECKING:
     from reconciler.front import Front
+
+
+_log = structlog.get_logger(__name__)
 
 
 class Station:
@@ -43,6 +48,8 @@ class Station:
 
     def _duty(self, parts: Parts) -> Duty:
         settings = parts.loaded.settings
+        for note in parts.notes:
+            _log.info(note)
         evidence = parts.evidence()
         cycle = parts.cycle(wait=self._over.wait)
         cycle.time_limit = settings.daemon.cycle_deadline.total_seconds()
@@ -50,7 +57,7 @@ class Station:
 
         def tell(report: CycleReport) -> None:
             evidence.note(report)
-            warnings = (*report.warnings, *parts.notes, *evidence.problems)
+            warnings = (*report.warnings, *evidence.problems)
             self._tell(replace(report, problems=self._hidden(report.problems), warnings=self._hidden(warnings)))
 
         def close() -> None:

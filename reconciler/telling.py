@@ -34,7 +34,7 @@ class Teller:
         warned = {"warnings": _some(report.warnings)} if report.warnings else {}
         counts = Counter(str(finding.verdict) for finding in report.plan.findings)
         done = Counter(str(outcome.kind) for outcome in report.outcomes.values())
-        level = "info" if report.is_complete else "warning"
+        level = "info" if report.is_complete and not report.warnings else "warning"
         _log.log(
             _LEVELS[level],
             summary(report),

@@ -11,7 +11,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from reconciler import cli
 from tests.rigs.processes import inherited_environment
 
 NOWHERE = "http://127.0.0.1:9/api"
@@ -167,3 +170,16 @@ def test_check_names_what_is_wrong_with_a_scope(home: Path, empty_server: str) -
 def test_version() -> None:
     done = reconcile("--version", home=Path("/nonexistent"))
     assert (done.returncode, done.stdout) == (0, "prefect-reconciler 0.1.0\n")
+
+
+@pytest.mark.parametrize("application", [cli.app, cli.daemon_app], ids=["reconcile", "reconciler"])
+def test_a_file_that_may_not_be_read_is_a_matter_of_configuration(
+    application: typer.Typer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """78, and not typer's own 2, with which systemd would start a daemon again for ever."""
+    (home / "reconciler.toml").write_text("[daemon]\ninterval = 'soon'\n")
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    monkeypatch.setattr("signal.pthread_sigmask", lambda *_: None)  # this process still wants its signals
+    done = CliRunner().invoke(application, ["--config", str(home / "reconciler.toml")])
+    assert done.exit_code == 78, done.output
+    assert "daemon.interval" in done.stderr

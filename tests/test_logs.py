@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import stamina
@@ -240,3 +242,22 @@ def test_configuring_again_replaces_and_leaves_others() -> None:
     assert first.getvalue() == ""
     assert len(events(second)) == 1
     assert other in logging.getLogger().handlers
+
+
+def test_the_journal_is_told_the_priority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+") as stream:
+        there = os.fstat(stream.fileno())
+        for named, prefixes in (
+            (f"{there.st_dev}:{there.st_ino}", ["<6>", "<4>", "<3>"]),
+            ("1:2", ['{"e', '{"e', '{"e']),
+        ):
+            monkeypatch.setenv("JOURNAL_STREAM", named)
+            stream.seek(0)
+            stream.truncate()
+            configure("info", Redactor(), stream)
+            log = structlog.get_logger("reconciler.x")
+            log.info("a")
+            log.warning("b")
+            log.error("c")
+            stream.seek(0)
+            assert [line[:3] for line in stream] == prefixes

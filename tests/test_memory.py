@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from reconciler.memory import Known, Memory
 
@@ -103,3 +107,24 @@ def test_another_version_s_notes_are_forgotten(tmp_path: Path) -> None:
     memory.note([sighting(of := run())])
     assert set(memory.recall([of.id])) == {of.id}
     assert memory.problems == []
+
+
+def test_root_leaves_files_that_the_folder_s_owner_can_open(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root makes files that belong to somebody else")
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 4711, 4712)
+    Memory(folder / "memory.sqlite3").close()
+    made = (folder / "memory.sqlite3").stat()
+    assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (4711, 4712, 0o600)
+
+
+def test_a_file_that_is_locked_at_the_start(tmp_path: Path) -> None:
+    Memory(tmp_path / "memory.sqlite3").close()
+    with closing(sqlite3.connect(tmp_path / "memory.sqlite3")) as holder:
+        holder.execute("begin exclusive")
+        memory = Memory(tmp_path / "memory.sqlite3")
+        assert "could not open the memory" in memory.problems[0]
+        assert memory.breakers() == {}
+        memory.close()

@@ -78,3 +78,12 @@ def test_a_wrong_secret_leaves_no_trace_in_the_traceback(tmp_path: Path) -> None
         load(config(tmp_path, '[api]\nkey = ["pnu_abcdef"]\n'), {"HOME": str(tmp_path)})
     assert refused.value.__cause__ is None
     assert refused.value.__context__ is None
+
+
+def test_a_credential_that_may_not_be_looked_at_is_not_absent(tmp_path: Path) -> None:
+    """Seen on systemd 252 with private mounts: the folder was there, and only root's."""
+    (tmp_path / "credentials").symlink_to("credentials")  # any error but "not found"; tests may run as root
+    file = config(tmp_path, '[api]\nurl = "http://h/api"\n')
+    text = problems(tmp_path, file, CREDENTIALS_DIRECTORY=str(tmp_path / "credentials"))
+    assert text.startswith("api.key_file: ")
+    assert "cannot be read" in text

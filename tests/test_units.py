@@ -166,7 +166,7 @@ def test_the_daemon_speaks_to_systemd_and_is_always_started_again() -> None:
     unit = service()
     assert (unit["Type"], unit["NotifyAccess"], unit["Restart"]) == ("notify", "main", "always")
     assert dict(options("reconciler.service", "Unit"))["StartLimitIntervalSec"] == "0"
-    assert unit["RestartPreventExitStatus"] == str(report.EXIT_CONFIG)
+    assert unit["RestartPreventExitStatus"] == f"{report.EXIT_USAGE} {report.EXIT_CONFIG}"
     assert unit["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert span(unit["TimeoutStopSec"]) > STOPS_WITHIN
 

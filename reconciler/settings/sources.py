@@ -172,7 +172,18 @@ def credentials_layer(environ: Mapping[str, str]) -> Layer:
     """The API key that systemd's `LoadCredential=prefect-api-key:...` provides."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder) / "prefect-api-key" if folder else None
-    return {"api.key_file": Given(path, "environment CREDENTIALS_DIRECTORY")} if path and path.exists() else {}
+    return {"api.key_file": Given(path, "environment CREDENTIALS_DIRECTORY")} if path and not _is_absent(path) else {}
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether it is not there. One that may not be looked at is not absent: reading it says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def home_folder(environ: Mapping[str, str]) -> Path | None:

@@ -30,7 +30,7 @@ def test_a_life_in_full(empty_api_url: str, engine: Engine, tmp_path: Path) -> N
     scope = docker_scope(engine.base_url, pool)
     with DaemonProcess(empty_api_url, tmp_path / "d", scope, **QUICK).start().ready() as daemon:
         assert daemon.notify is not None
-        assert daemon.notify.statuses()[0].startswith("5 flow runs in flight: 5 healthy; nothing to write")
+        assert daemon.notify.statuses()[1].startswith("5 flow runs in flight: 5 healthy; nothing to write")
         assert (daemon.status("/healthz"), daemon.status("/readyz")) == (200, 200)
         engine.docker("rm", "-f", container)
         wait_until(lambda: state_of(zombie) == "CRASHED", "the zombie to be settled", 30)
@@ -67,8 +67,8 @@ def test_the_api_is_away_at_the_start_and_comes_back(empty_api_url: str, engine:
         daemon.environment["RECONCILER_API__RETRY_FOR"] = "500ms"
         with daemon.start().ready():
             assert daemon.notify is not None
-            assert daemon.notify.statuses()[0].startswith("Nothing was judged: the flow runs could not be listed")
-            assert "the in-flight flow runs could not be listed: the Prefect API" in daemon.notify.statuses()[0]
+            assert daemon.notify.statuses()[1].startswith("Nothing was judged: the flow runs could not be listed")
+            assert "the in-flight flow runs could not be listed: the Prefect API" in daemon.notify.statuses()[1]
             assert (daemon.status("/healthz"), daemon.status("/readyz")) == (200, 503)
             assert "could not be listed" in daemon.get("/readyz").text
             assert "prefect_reconciler_api_up 0.0" in daemon.get("/metrics").text
