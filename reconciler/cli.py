@@ -22,6 +22,7 @@ from reconciler import __version__, logs
 from reconciler.checking import check as check_parts
 from reconciler.composing import Parts, compose
 from reconciler.cycle import Cycle
+from reconciler.hiding import hidden
 from reconciler.plan import CycleReport
 from reconciler.registry import suggested_config
 from reconciler.report import (
@@ -176,7 +177,7 @@ def _kept(parts: Parts, report: CycleReport) -> CycleReport:
     """Keep the evidence of a pass, and what hindered that."""
     evidence = parts.evidence()
     evidence.note(report)
-    return replace(report, warnings=(*report.warnings, *evidence.problems))
+    return hidden(replace(report, warnings=(*report.warnings, *evidence.problems)), parts.redact)
 
 
 @contextmanager

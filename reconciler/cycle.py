@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,7 +34,6 @@ class Planned:
 
     began: datetime
     deadline: float  # of `since_boot()`; no settlement is begun after it
-    half_time: float  # of `since_boot()`; no history is read after it
     calls_before: int
     errors_before: int
     clock_jumped: datetime | None = None
@@ -64,7 +64,7 @@ class Cycle:
         snapshot = self._look(listing, planned.clock_jumped)  # 2 map, 3 observe
         plan = decide(snapshot, self.policy)  # 4 decide
         if plan.suspects:
-            snapshot = self._with_histories(snapshot, plan, planned.half_time)
+            snapshot = self._with_histories(snapshot, plan, planned.deadline)
             plan = decide(snapshot, self.policy, plan)
         if plan.suspects:
             snapshot = self._second_look(snapshot, plan)  # 5 confirm
@@ -117,7 +117,6 @@ class Cycle:
         return Planned(
             began=self.clock(),
             deadline=now + self.time_limit,
-            half_time=now + self.time_limit / 2,
             calls_before=self.orchestrator.calls,
             errors_before=self.orchestrator.errors,
             clock_jumped=jumped,
@@ -135,17 +134,18 @@ class Cycle:
             is_whole=listing.is_whole,
         )
 
-    def _with_histories(self, snapshot: Snapshot, plan: Plan, until: float) -> Snapshot:
-        """Read the suspects' state histories: one call each, the server has no other. What is left is for later passes.
+    def _with_histories(self, snapshot: Snapshot, plan: Plan, deadline: float) -> Snapshot:
+        """Read the suspects' state histories: one call each, the server has no other.
 
-        `until` (of `since_boot()`) leaves time to confirm and to settle, else many suspects would never be settled.
+        For half of the time that is left, or many suspects would never be settled; in an order by chance, or those that
+        a guard holds would be read first in every pass.
         """
         suspected = {finding.run.id for finding in plan.suspects}
-        cases = tuple(
-            self._with_history(case) if case.run.id in suspected and since_boot() < until else case
-            for case in snapshot.cases
-        )
-        return replace(snapshot, cases=cases)
+        until, read = (since_boot() + deadline) / 2, dict[RunId, Case]()
+        for case in random.sample(snapshot.cases, len(snapshot.cases)):
+            if case.run.id in suspected and since_boot() < until:
+                read[case.run.id] = self._with_history(case)
+        return replace(snapshot, cases=tuple(read.get(case.run.id, case) for case in snapshot.cases))
 
     def _with_history(self, case: Case) -> Case:
         try:

@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Event, Lock, Thread
@@ -19,6 +20,7 @@ import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.job import Job
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -235,7 +237,8 @@ class _Rounds:
     def now(self) -> None:
         """Let the next pass come at once; if one runs, an interval from now."""
         assert self._job is not None, "started"
-        self._job.modify(next_run_time=datetime.now(UTC))
+        with suppress(JobLookupError):  # stopped meanwhile
+            self._job.modify(next_run_time=datetime.now(UTC))
 
     def stop(self) -> None:
         self._scheduler.shutdown(wait=False)

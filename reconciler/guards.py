@@ -126,7 +126,10 @@ class Watchman:
         if jumped is None or self._now - jumped >= self.policy.amnesty:
             return None
         since = span(max(self._now - jumped, timedelta(0)))
-        return f"this machine's clock jumped, or it slept, {since} ago; held until {span(self.policy.amnesty)}"
+        return (
+            f"this machine's clock jumped, or it slept, {since} ago (or its memory cannot tell); "
+            f"held until {span(self.policy.amnesty)}"
+        )
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
         """Never seen here by us: believe its heartbeats rather than the mapping."""

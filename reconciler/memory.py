@@ -6,6 +6,7 @@ share one SQLite file, so that neither undoes the other's notes.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -56,6 +57,7 @@ on conflict do update set
   live_seen = coalesce(excluded.live_seen, live_seen),
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
+_MAY_ONLY_READ = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 # whatever stands in a file that somebody else wrote
 _TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError)
 
@@ -89,11 +91,15 @@ class Memory:
         self.problems = list(self._lasting)
         jumped: datetime | None = now  # what cannot be read says nothing of how our clock was before
         with self._trying("keep the time"):
-            self._database.execute(_PATIENT)
-            jumped, is_news = self._jump(reading, now)  # known also when it cannot be written
-            if is_news:
-                with self._database:
-                    jumped = self._follow(reading, now)
+            self._database.executescript(f"pragma query_only = 0; {_PATIENT}")
+            try:
+                jumped, is_news = self._jump(reading, now)  # known also when it cannot be written
+                if is_news:
+                    with self._database:
+                        jumped = self._follow(reading, now)
+            except _TROUBLE:
+                self._database.execute("pragma query_only = 1")  # the next pass would move this one's times as well
+                raise
         return jumped
 
     def _jump(self, reading: Reading, now: datetime) -> tuple[datetime | None, bool]:
@@ -125,7 +131,12 @@ class Memory:
         self._database.execute("insert or replace into clock values (1, ?, ?, ?, ?)", values)
 
     def _shift(self, columns: Mapping[str, tuple[str, ...]], by: timedelta) -> None:
-        shifted = lambda text: _text(_moment(text) + by)  # noqa: E731 - a function for SQLite
+        def shifted(text: str) -> str | None:
+            try:
+                return _text(_moment(text) + by)
+            except _TROUBLE:  # it is no time; whoever reads it will say so
+                return text
+
         self._database.create_function("shifted", 1, shifted)
         for table, names in columns.items():
             for name in names if by else ():
@@ -198,11 +209,18 @@ class Memory:
         try:
             if self._path is not None:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(open_private(self._path, os.O_RDWR))
+                self._make_private(self._path)
                 return _connect(self._path)
         except _TROUBLE as error:
             self._note_problem("open the memory", error)
         return _connect(None)
+
+    def _make_private(self, path: Path) -> None:
+        try:
+            os.close(open_private(path, os.O_RDWR))
+        except OSError as error:
+            if error.errno not in _MAY_ONLY_READ:  # SQLite reads it all the same
+                raise
 
     @contextmanager
     def _trying(self, what: str) -> Iterator[None]:

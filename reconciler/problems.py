@@ -15,18 +15,26 @@ def problems_of(snapshot: Snapshot | None, outcomes: Mapping[RunId, Outcome], po
     if snapshot is not None:
         for scope in snapshot.scopes.values():
             yield from _scope_problems(scope, snapshot.taken_at, policy)
-        for case in snapshot.cases:
-            if case.history_error:
-                yield f"the state history of flow run {case.run.id} could not be read: {case.history_error}"
-        if snapshot.reread_error:
-            yield f"the suspects could not be read again: {snapshot.reread_error}"
-        if snapshot.heartbeats_error:
-            yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
+        yield from _suspect_problems(snapshot)
     for run_id, outcome in outcomes.items():
         if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.REFUSED):
             yield f"flow run {run_id} was not settled: {outcome.detail}"
         if outcome.alarm:
             yield f"flow run {run_id}: {outcome.alarm}"
+
+
+def _suspect_problems(snapshot: Snapshot) -> Iterator[str]:
+    unread = 0
+    for case in snapshot.cases:
+        if case.history_error:
+            yield f"the state history of flow run {case.run.id} could not be read: {case.history_error}"
+        unread += case.first_look is not None and case.history is None and not case.history_error
+    if unread:
+        yield f"the state histories of {unread} suspects were left for the next pass, to have time for the others"
+    if snapshot.reread_error:
+        yield f"the suspects could not be read again: {snapshot.reread_error}"
+    if snapshot.heartbeats_error:
+        yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
 
 
 def _scope_problems(scope: ScopeView, now: datetime, policy: Policy) -> Iterator[str]:

@@ -7,11 +7,19 @@ from pathlib import Path
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open, and create if need be, with mode 0600 and the folder's owner. Gives a descriptor; raises OSError."""
-    handle = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Open, or create with mode 0600 and the folder's owner. Gives a descriptor; raises OSError.
+
+    A symbolic link is refused: whoever owns the folder must not lead root elsewhere. What is there already keeps its
+    owner.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        folder, file = path.parent.stat(), os.fstat(handle)
-        if os.geteuid() == 0 and file.st_uid != folder.st_uid:
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    try:
+        folder = path.parent.stat()
+        if os.geteuid() == 0 and folder.st_uid != 0:
             os.fchown(handle, folder.st_uid, folder.st_gid)
     except BaseException:
         os.close(handle)

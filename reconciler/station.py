@@ -13,9 +13,10 @@ import structlog
 from reconciler import logs
 from reconciler.composing import Parts, compose
 from reconciler.daemon import Duty
+from reconciler.hiding import hidden
 from reconciler.news import Newsroom
 from reconciler.plan import CycleReport, Mode
-from reconciler.settings import ConfigError, Loaded, Settings, watchdog_problem
+from reconciler.settings import ConfigError, Loaded, Settings, deadline_problem, watchdog_problem
 from reconciler.telling import Teller
 from reconciler.words import span
 
@@ -42,8 +43,9 @@ class Station:
         loaded = self._load()
         for secret in loaded.settings.api.secrets():
             self._redactor.redact(secret)
-        if (problem := watchdog_problem(loaded.settings, self._watchdog)) is not None:
-            raise ConfigError([problem], loaded.file)
+        found = (deadline_problem(loaded.settings), watchdog_problem(loaded.settings, self._watchdog))
+        if problems := [problem for problem in found if problem]:
+            raise ConfigError(problems, loaded.file)
         return self._duty(compose(loaded, self._redactor.text))
 
     def _duty(self, parts: Parts) -> Duty:
@@ -58,7 +60,7 @@ class Station:
         def tell(report: CycleReport) -> None:
             evidence.note(report)
             warnings = (*report.warnings, *evidence.problems)
-            self._tell(replace(report, problems=self._hidden(report.problems), warnings=self._hidden(warnings)))
+            self._tell(hidden(replace(report, warnings=warnings), self._redactor.text))
 
         def close() -> None:
             cycle.outlook.close()
@@ -94,15 +96,12 @@ class Station:
     def reloaded(self, problems: Sequence[str]) -> None:
         """A configuration was taken, or refused for these problems."""
         if self._front is not None:
-            self._front.reloaded(self._hidden(problems))
+            self._front.reloaded([self._redactor.text(problem) for problem in problems])
 
     def failed(self, sentence: str) -> None:
         """A cycle ended by a bug of ours."""
         if self._front is not None:
             self._front.failed(self._redactor.text(sentence))
-
-    def _hidden(self, sentences: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self._redactor.text(sentence) for sentence in sentences)
 
 
 def _title(parts: Parts) -> str:

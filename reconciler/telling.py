@@ -25,6 +25,7 @@ class Teller:
 
     def __init__(self) -> None:
         self._told: dict[RunId, datetime] = {}
+        self._warned: tuple[str, ...] = ()
 
     def note(self, news: News) -> None:
         """Log one cycle."""
@@ -34,7 +35,8 @@ class Teller:
         warned = {"warnings": _some(report.warnings)} if report.warnings else {}
         counts = Counter(str(finding.verdict) for finding in report.plan.findings)
         done = Counter(str(outcome.kind) for outcome in report.outcomes.values())
-        level = "info" if report.is_complete and not report.warnings else "warning"
+        level = "info" if report.is_complete and report.warnings == self._warned else "warning"
+        self._warned = report.warnings
         _log.log(
             _LEVELS[level],
             summary(report),

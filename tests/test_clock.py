@@ -143,7 +143,8 @@ class TestMemory:
         memory.close()
 
     def test_a_jump_is_known_also_if_nothing_can_be_written(self, memory: Memory, time: Time) -> None:
-        memory._database.execute("pragma query_only = 1")
+        full = "create trigger full before insert on clock begin select raise(abort, 'disk full'); end"
+        memory._database.execute(full)
         time.wall += HOUR
         for _ in range(2):
             assert self.begin(memory, time) == NOW + HOUR
@@ -191,4 +192,29 @@ class TestMemory:
             assert monotonic() - began < 5, "3 s once, and not for each of eleven statements"
         assert self.begin(memory, time) == NOW + HOUR
         assert not memory.problems
+        memory.close()
+
+    def test_what_is_noted_while_the_time_cannot_be_kept_is_not_moved_twice(
+        self, memory: Memory, time: Time, tmp_path: Path
+    ) -> None:
+        with closing(sqlite3.connect(tmp_path / "memory.sqlite3")) as holder:
+            holder.execute("begin immediate")
+            time.wall -= HOUR
+            assert self.begin(memory, time) == NOW - HOUR
+        memory.note_breakers(["b"], time.clock())  # the file is free again, in the middle of the pass
+        time.passes(30)
+        self.begin(memory, time)
+        assert "b" not in memory.breakers(), "rather forgotten than an hour old"
+        assert self.told(memory)[0] == NOW - HOUR
+        memory.note_breakers(["b"], time.clock())
+        assert memory.breakers()["b"] == time.clock()
+        memory.close()
+
+    def test_one_row_that_cannot_be_read_does_not_stop_the_time(self, memory: Memory, time: Time) -> None:
+        with memory._database:
+            memory._database.execute("insert into breakers values ('x', 'nonsense')")
+        time.wall += HOUR
+        self.begin(memory, time)
+        time.passes(61)
+        assert self.begin(memory, time) == NOW + HOUR, "jumped then, and not now"
         memory.close()

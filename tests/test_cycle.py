@@ -17,7 +17,7 @@ from reconciler.cycle import Cycle
 from reconciler.memory import Memory
 from reconciler.model import ClockOffset, FlowRun, Guard, Heartbeat, RunId, RunMapping, StateRecord, StateType, Verdict
 from reconciler.outlook import Outlook
-from reconciler.plan import CycleReport, Finding, Outcome, Policy
+from reconciler.plan import CycleReport, Finding, Listing, Outcome, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
 from reconciler.report import as_json, exit_code, lines, summary
 from reconciler.testing import FakeOrchestrator, FakeScope, flow_run
@@ -544,13 +544,53 @@ class TestTime:
         bench.api.history = slowly  # type: ignore[method-assign]
         bench.cycle.time_limit = 0.6
         written = []
-        for _ in range(8):
-            bench.run()
+        for _ in range(12):
+            report = bench.run()
+            if len(report.plan.zombies) < 20 - sum(written[-1:]):
+                assert "were left for the next pass" in " ".join(report.problems)
             written.append(len(bench.api.written))
             bench.api.runs = [run for run in bench.api.runs if run.id not in {one.run.id for one in bench.api.written}]
         assert 0 < written[0] < 20
+        assert not bench.run().problems
         assert written[-1] == 20
         assert len({one.run.id for one in bench.api.written}) == 20
+
+    def test_those_that_are_held_do_not_keep_the_others_out(self, bench: Bench) -> None:
+        """Which suspects' histories are read is left to chance, when there is no time for all."""
+        bench.cycle.policy = replace(POLICY, exclude_tags=frozenset({"mine"}))
+        ended = datetime.now(UTC) - timedelta(minutes=1)
+        for number in range(11):
+            run = bench.alive(tags=frozenset({"mine"} if number < 10 else ()))
+            bench.scope.answers[run.id] = [bench.scope.exited(run, 137, ended)]
+        history = bench.api.history
+
+        def slowly(run_id: RunId) -> Sequence[StateRecord]:
+            time.sleep(0.05)
+            return history(run_id)
+
+        bench.api.history = slowly  # type: ignore[method-assign]
+        bench.cycle.time_limit = 0.5
+        for _ in range(60):  # five of eleven each time: to be left out by chance in all is 1 in 10^15
+            bench.run()
+            if bench.api.written:
+                break
+        assert [finding.run.id for finding in bench.api.written] == [run.id]
+
+    def test_a_slow_list_leaves_time_for_histories(self, bench: Bench) -> None:
+        """Half of what is left, not of the whole."""
+        run = bench.alive()
+        bench.run()
+        bench.scope.answers[run.id] = [bench.scope.exited(run, 137, datetime.now(UTC) - timedelta(minutes=1))]
+        in_flight = bench.api.in_flight
+
+        def slowly() -> Listing:
+            time.sleep(0.6)
+            return in_flight()
+
+        bench.api.in_flight = slowly  # type: ignore[method-assign]
+        bench.cycle.time_limit = 1.0
+        bench.run()
+        assert len(bench.api.written) == 1
 
     def test_nothing_is_remembered_of_a_pass_in_which_the_clock_was_set(self, bench: Bench) -> None:
         hours = Hours()

@@ -128,3 +128,29 @@ def test_a_file_that_is_locked_at_the_start(tmp_path: Path) -> None:
         assert "could not open the memory" in memory.problems[0]
         assert memory.breakers() == {}
         memory.close()
+
+
+def test_a_link_in_the_state_folder_leads_root_nowhere(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    before = victim.stat()
+    folder = tmp_path / "state"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, 4711, 4712)
+    (folder / "memory.sqlite3").symlink_to(victim)
+    memory = Memory(folder / "memory.sqlite3")
+    assert "could not open the memory" in memory.problems[0]
+    memory.close()
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_uid == before.st_uid
+
+
+def test_a_file_of_the_service_s_stays_its_own(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can open what belongs to somebody else")
+    path = tmp_path / "memory.sqlite3"
+    Memory(path).close()
+    os.chown(path, 4711, 4712)
+    Memory(path).close()
+    assert path.stat().st_uid == 4711

@@ -135,3 +135,8 @@ def test_nothing_is_kept_of_runs_that_are_over(log: Log) -> None:
     log.of(report())
     assert not log.teller._told
     assert not log.newsroom._keys
+
+
+def test_a_warning_that_stays_is_a_warning_once(log: Log) -> None:
+    levels = [log.of(report(after=30 * n, warnings=("no heartbeats",)))[0]["log_level"] for n in range(3)]
+    assert levels == ["warning", "info", "info"]

@@ -77,7 +77,7 @@ class PrefectApi:
         """Begin a pass. The server's clock is learned anew: in days two clocks drift apart, or one of them is set."""
         self._transport.deadline = deadline
         self._transport.server_clock = ServerClock()
-        self._has_events = self._has_version = True  # servers are upgraded, and a proxy may answer 404 once
+        self._has_events = True  # servers are upgraded, and a proxy may answer 404 once
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing.

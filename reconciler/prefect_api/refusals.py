@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,6 +16,7 @@ _PUBLIC_HEADERS = frozenset(
     {"host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"}
 )
 _SHORTEST_SECRET = 6
+_SCHEMES = frozenset({"Bearer", "Basic"})
 
 
 class ServerFault(OrchestratorError):
@@ -50,10 +52,11 @@ def reason_given(response: httpx.Response) -> str:
 
 def _without_secrets(words: str, request: httpx.Request) -> str:
     """An answer, or a proxy's, may quote what it was sent; these words go to logs, pages and the service manager."""
-    for name, value in request.headers.items():
-        for part in value.split() if name.lower() not in _PUBLIC_HEADERS else ():
-            for secret in (part, *_decoded(part)):
-                words = words.replace(secret, "***") if len(secret) >= _SHORTEST_SECRET else words
+    values = [value for name, value in request.headers.items() if name.lower() not in _PUBLIC_HEADERS]
+    parts = {part for value in values for part in (value, *value.split(), *re.split(r"[\s;,=]+", value))} - _SCHEMES
+    secrets = {secret for part in parts for secret in (part, *_decoded(part)) if len(secret) >= _SHORTEST_SECRET}
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
+        words = words.replace(secret, "***")
     return words
 
 

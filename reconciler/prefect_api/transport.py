@@ -181,7 +181,11 @@ class Transport:
             for piece in response.iter_raw():
                 pieces.append(piece)
                 if self.monotonic() > self.deadline:
-                    raise OrchestratorError("it did not answer to the end before the pass's deadline (cycle_deadline)")
+                    self.errors += 1
+                    raise OrchestratorError(
+                        f"the Prefect API at {self.settings.address} did not answer to the end before the deadline "
+                        "of the pass (cycle_deadline)"
+                    )
         return httpx.Response(
             response.status_code, headers=response.headers, content=b"".join(pieces), request=response.request
         )

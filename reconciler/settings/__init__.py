@@ -3,7 +3,7 @@
 from reconciler.settings.loading import Loaded, load, worst_case_detection
 from reconciler.settings.model import ApiSettings, PolicySettings, ScopeSettings, Settings, setting_paths
 from reconciler.settings.problems import ConfigError
-from reconciler.settings.times import longest_cycle, longest_silence, watchdog_problem
+from reconciler.settings.times import deadline_problem, longest_cycle, longest_silence, watchdog_problem
 
 __all__ = [
     "ApiSettings",
@@ -12,6 +12,7 @@ __all__ = [
     "PolicySettings",
     "ScopeSettings",
     "Settings",
+    "deadline_problem",
     "load",
     "longest_cycle",
     "longest_silence",

@@ -36,13 +36,6 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
             f"({durations.text(policy.settle_failed)}), but a run that exited with code 0 has most likely reported or "
             f"is about to; write at least {durations.text(policy.settle_failed)}"
         )
-    needed = 2 * (policy.confirm_after + policy.scope_deadline)
-    times = {"policy.confirm_after", "policy.scope_deadline", "daemon.cycle_deadline"}
-    if settings.daemon.cycle_deadline < needed and not times & broken:
-        yield (
-            f"daemon.cycle_deadline: in {durations.text(settings.daemon.cycle_deadline)} a pass could not look twice "
-            f"and settle what it found: write at least {durations.text(needed)}, twice confirm_after + scope_deadline"
-        )
     yield from _scopes(settings.scopes)
 
 
