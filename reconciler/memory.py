@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from reconciler.clock import Reading
-from reconciler.model import Resource, RunId, Sighting
+from reconciler.model import RunId, Sighting
+from reconciler.rows import TROUBLE, moment_of, reading_of, row_of, sighting_of, text_of, time_of
 from reconciler.state_files import open_private
 
 _NO_TIME = timedelta(0)
@@ -58,8 +58,6 @@ on conflict do update set
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
 _MAY_ONLY_READ = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-# whatever stands in a file that somebody else wrote
-_TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class Memory:
                 if is_news:
                     with self._database:
                         jumped = self._follow(reading, now)
-            except _TROUBLE:
+            except TROUBLE:
                 self._database.execute("pragma query_only = 1")  # the next pass would move this one's times as well
                 raise
         return jumped
@@ -107,18 +105,18 @@ class Memory:
         row = self._database.execute("select boot, zero, slept, jumped from clock").fetchone()
         if row is None or row[0] != reading.boot or not reading.boot:
             return None, True
-        before = _reading(row)
+        before = reading_of(row)
         if before is None:
             return now, True
         is_news = bool(reading.step_since(before) or reading.slept_since(before))
-        return now if is_news else _time(row[3]), is_news
+        return now if is_news else time_of(row[3]), is_news
 
     def _follow(self, reading: Reading, now: datetime) -> datetime | None:
         """Move our times along. Alone: of two processes that saw the same jump, the second finds it done."""
         self._database.execute("begin immediate")
         jumped, is_news = self._jump(reading, now)
         if is_news and jumped is not None:
-            before = _reading(self._database.execute("select boot, zero, slept from clock").fetchone())
+            before = reading_of(self._database.execute("select boot, zero, slept from clock").fetchone())
             step, slept = (reading.step_since(before), reading.slept_since(before)) if before else (_NO_TIME, _NO_TIME)
             self._shift(_OURS, step)
             self._shift(_WAITING, step + slept)
@@ -127,14 +125,14 @@ class Memory:
         return jumped
 
     def _keep_clock(self, reading: Reading, jumped: datetime | None) -> None:
-        values = (reading.boot, _text(reading.zero), reading.slept.total_seconds(), _text(jumped))
+        values = (reading.boot, text_of(reading.zero), reading.slept.total_seconds(), text_of(jumped))
         self._database.execute("insert or replace into clock values (1, ?, ?, ?, ?)", values)
 
     def _shift(self, columns: Mapping[str, tuple[str, ...]], by: timedelta) -> None:
         def shifted(text: str) -> str | None:
             try:
-                return _text(_moment(text) + by)
-            except _TROUBLE:  # it is no time; whoever reads it will say so
+                return text_of(moment_of(text) + by)
+            except TROUBLE:  # it is no time; whoever reads it will say so
                 return text
 
         self._database.create_function("shifted", 1, shifted)
@@ -153,20 +151,20 @@ class Memory:
                 marks = ",".join("?" * len(chunk))
                 for row in self._database.execute(f"select * from sightings where run_id in ({marks})", chunk):  # noqa: S608
                     with self._trying("read a sighting"):
-                        sighting = _sighting(row, asked[row[2]])
+                        sighting = sighting_of(row, asked[row[2]])
                         found.setdefault(sighting.resource.run_id, []).append(sighting)
         return found
 
     def note(self, sightings: Iterable[Sighting]) -> None:
         with self._trying("keep sightings"), self._database:
-            self._database.executemany(_NOTE, [_row(sighting) for sighting in sightings])
+            self._database.executemany(_NOTE, [row_of(sighting) for sighting in sightings])
 
     def forget(self, in_flight: Collection[RunId], now: datetime) -> None:
         """Drop what is no longer of use: old sightings of runs that are over, and all beyond the bound."""
         kept = {str(run_id) for run_id in in_flight}
         with self._trying("tidy sightings"), self._database:
             query = "select rowid, run_id from sightings where last_seen < ?"
-            old = self._database.execute(query, (_text(now - _KEPT_UNSEEN),)).fetchall()
+            old = self._database.execute(query, (text_of(now - _KEPT_UNSEEN),)).fetchall()
             over = [(rowid,) for rowid, run_id in old if run_id not in kept]
             self._database.executemany("delete from sightings where rowid = ?", over)
             self._database.execute(
@@ -182,10 +180,10 @@ class Memory:
             query = "select identity, since, former from identities where scope = ?"
             row = self._database.execute(query, (scope,)).fetchone()
             if row is not None:
-                before = Known(row[0], _moment(row[1]), row[2])
+                before = Known(row[0], moment_of(row[1]), row[2])
                 known = before if before.identity == identity else Known(identity, now, before.identity)
             if row is None or known.since == now:
-                values = (scope, known.identity, _text(known.since), known.former)
+                values = (scope, known.identity, text_of(known.since), known.former)
                 self._database.execute("insert or replace into identities values (?, ?, ?, ?)", values)
         return known
 
@@ -193,7 +191,7 @@ class Memory:
         found: dict[str, datetime] = {}
         with self._trying("read breakers"):
             rows = self._database.execute("select scope, since from breakers")
-            found = {scope: _moment(since) for scope, since in rows}
+            found = {scope: moment_of(since) for scope, since in rows}
         return found
 
     def note_breakers(self, tripped: Collection[str], now: datetime) -> None:
@@ -202,7 +200,7 @@ class Memory:
             for scope in set(self.breakers()) - set(tripped):
                 self._database.execute("delete from breakers where scope = ?", (scope,))
             self._database.executemany(
-                "insert or ignore into breakers values (?, ?)", [(scope, _text(now)) for scope in tripped]
+                "insert or ignore into breakers values (?, ?)", [(scope, text_of(now)) for scope in tripped]
             )
 
     def _open(self) -> sqlite3.Connection:
@@ -211,7 +209,7 @@ class Memory:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._make_private(self._path)
                 return _connect(self._path)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             self._note_problem("open the memory", error)
         return _connect(None)
 
@@ -226,7 +224,7 @@ class Memory:
     def _trying(self, what: str) -> Iterator[None]:
         try:
             yield
-        except _TROUBLE as error:
+        except TROUBLE as error:
             if "locked" in str(error):  # somebody holds the file: this pass does not wait for it again
                 self._database.execute(_HASTY)
             self._note_problem(what, error)
@@ -241,61 +239,3 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's notes may be forgotten
         database.executescript(_DROP + _SCHEMA)
     return database
-
-
-def _row(sighting: Sighting) -> tuple[str | float | None, ...]:
-    resource = sighting.resource
-    return (
-        *(sighting.scope, sighting.identity, str(resource.run_id), resource.id, resource.title, resource.key),
-        *(_text(resource.created_at), resource.created_within.total_seconds(), resource.node, resource.is_whole),
-        *(_text(sighting.first_seen), _text(sighting.last_seen), _text(sighting.live_seen), _text(sighting.ended_seen)),
-        sighting.reason,
-    )
-
-
-def _sighting(row: tuple[Any, ...], run_id: RunId) -> Sighting:
-    scope, identity, _, resource_id, title, key, created_at, within, node, whole, first, last, live, ended, reason = row
-    resource = Resource(
-        id=resource_id,
-        title=title,
-        run_id=run_id,
-        key=key,
-        created_at=_time(created_at),
-        created_within=timedelta(seconds=within),
-        node=node,
-        is_whole=bool(whole),
-    )
-    return Sighting(
-        scope=scope,
-        identity=identity,
-        resource=resource,
-        first_seen=_moment(first),
-        last_seen=_moment(last),
-        live_seen=_time(live),
-        ended_seen=_time(ended),
-        reason=reason,
-    )
-
-
-def _reading(row: tuple[Any, ...]) -> Reading | None:
-    """None: what stands there is none."""
-    try:
-        return Reading(row[0], _moment(row[1]), timedelta(seconds=row[2]))
-    except _TROUBLE:
-        return None
-
-
-def _text(time: datetime | None) -> str | None:
-    """Every time is written in UTC with microseconds, so that text order is time order."""
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else _moment(text)
-
-
-def _moment(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError(f"a time without a time zone: {text}")
-    return time
