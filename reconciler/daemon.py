@@ -34,8 +34,7 @@ from reconciler.settings import ConfigError
 FINISH_WRITE_WITHIN = 6.5  # seconds; with all else the process must be gone after 8
 _FINISH_LOOK_WITHIN = 0.5  # a look writes nothing, so it may be left
 _TICK = 1.0
-_ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
-_SIGNALS = _ENDS | {signal.SIGHUP}
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +71,7 @@ class Daemon:
         self._duty: Duty | None = None
         self._waiting: Duty | None = None  # taken over when the next pass begins
         self._exchange = Lock()
+        self._is_asked = Event()  # to read the configuration again
         self._is_writing = False
         self._is_ready = False
 
@@ -82,11 +82,11 @@ class Daemon:
         _log.info(f"started: {duty.title}")
         self._notifier.status("the first pass is under way")
         self._rounds.start(duty.interval, duty.jitter)
-        Thread(target=self._watch_the_clock, name="clock", daemon=True).start()
-        # The lowest number would come first: a storm of SIGHUP must not hide SIGTERM. And
+        for work in (self._watch_the_clock, self._reload_when_asked):
+            Thread(target=work, name=work.__name__, daemon=True).start()
         # not sigtimedwait: stopped and continued (SIGSTOP, docker pause), it tells of signals that nobody sent (3.11)
-        while (received := signal.sigwait(signal.sigpending() & _ENDS or _SIGNALS)) == signal.SIGHUP:
-            self._reload()
+        while (received := signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+            self._is_asked.set()
         self._end(signal.Signals(received).name)
 
     def _pass(self) -> None:
@@ -129,8 +129,14 @@ class Daemon:
             former, self._duty, self._waiting = self._duty, self._waiting or self._duty, None
         assert self._duty is not None, "set before the first pass"
         if former is not None and former is not self._duty:
-            former.close()
+            _close(former)
         return self._duty
+
+    def _reload_when_asked(self) -> None:
+        """In a thread of its own: a file that cannot be read to its end must not keep SIGTERM waiting."""
+        while self._is_asked.wait():
+            self._is_asked.clear()
+            self._reload()
 
     def _reload(self) -> None:
         if self._is_ready:
@@ -146,7 +152,9 @@ class Daemon:
             with self._exchange:
                 unused, self._waiting = self._waiting, duty
             if unused is not None:
-                unused.close()
+                _close(unused)
+            if self._over.is_set():
+                return
             self._rounds.change(duty.interval, duty.jitter)
             _log.info(f"configuration read again: {duty.title}")
             self._reloaded((), "configuration read again")
@@ -188,8 +196,15 @@ class Daemon:
                 return
         for duty in (self._waiting, self._duty):
             if duty is not None:
-                duty.close()
+                _close(duty)
         _log.info("stopped")
+
+
+def _close(duty: Duty) -> None:
+    try:
+        duty.close()
+    except Exception:  # noqa: BLE001 - what it holds ends with the process
+        _log.exception("this is a bug of prefect-reconciler, please report it")
 
 
 class _Rounds:

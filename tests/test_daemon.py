@@ -168,3 +168,14 @@ def test_a_reload_in_the_first_pass_makes_nothing_ready(odd: Odd) -> None:
     assert not odd.notify.has("READY=1")
     wait_until(lambda: odd.notify.has("READY=1"), "readiness", 10)
     assert odd.ends()[0] == 0
+
+
+def test_a_reload_that_hangs_hinders_neither_the_passes_nor_the_end(odd: Odd) -> None:
+    """A key file on a dead network share, for one."""
+    odd.start("rebuilds for ever").has_passed(2)
+    assert odd.program is not None
+    odd.program._process.send_signal(signal.SIGHUP)
+    wait_until(lambda: odd.notify.has("RELOADING=1"), "the reload to begin", 10)
+    odd.has_passed(odd.passes + 3)
+    code, seconds = odd.ends()
+    assert (code, seconds < 3) == (0, True)

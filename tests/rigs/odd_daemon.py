@@ -78,6 +78,8 @@ def main() -> None:
         builds.append(1)
         if sys.argv[1] == "rebuilds badly" and len(builds) > 1:
             raise OSError("no file descriptors left")
+        if sys.argv[1] == "rebuilds for ever" and len(builds) > 1:
+            threading.Event().wait()
         if sys.argv[1] == "hangs up on itself":
             threading.Thread(target=hang_up, daemon=True).start()
         return Duty("odd", cycle, INTERVAL, timedelta(0), begin=nothing, tell=tell, close=nothing)
