@@ -11,7 +11,7 @@ import pytest
 
 CORE = Path(__file__).parents[1] / "reconciler"
 ONLY_IN = {
-    "apscheduler": {"daemon.py"},
+    "apscheduler": {"rounds.py"},
     "starlette": {"web.py"},
     "uvicorn": {"web.py"},
     "jinja2": {"pages/__init__.py"},
