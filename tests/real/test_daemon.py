@@ -53,7 +53,8 @@ def test_a_life_in_full(empty_api_url: str, engine: Engine, tmp_path: Path) -> N
         assert fed >= 2 * (len(daemon.passes()) - 1)
         code, seconds = daemon.stop()
         assert (code, seconds < 3) == (0, True)
-        assert daemon.notify.lines()[-2:] == ["STOPPING=1", "STATUS=stopping"]
+        notify = daemon.notify
+        wait_until(lambda: notify.last_words() == ["STOPPING=1", "STATUS=stopping"], "the last words", 5)
 
 
 def test_the_api_is_away_at_the_start_and_comes_back(empty_api_url: str, engine: Engine, tmp_path: Path) -> None:

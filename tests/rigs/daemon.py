@@ -49,6 +49,10 @@ class NotifySocket:
     def statuses(self) -> list[str]:
         return [line.removeprefix("STATUS=") for line in self.lines() if line.startswith("STATUS=")]
 
+    def last_words(self) -> list[str]:
+        """What was said last; a pass that runs when the end comes may still feed the watchdog."""
+        return [line for line in self.lines() if line != "WATCHDOG=1"][-2:]
+
     def close(self) -> None:
         self._closed.set()
 
