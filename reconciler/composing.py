@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from hashlib import sha256
 
 import structlog
 
 from reconciler import __version__, registry
 from reconciler.clock import Clock
 from reconciler.cycle import Cycle
-from reconciler.evidence_file import Evidence
+from reconciler.evidence_file import Evidence, fingerprint
 from reconciler.memory import Memory
 from reconciler.model import RunId
 from reconciler.outlook import Outlook
@@ -53,7 +52,7 @@ class Parts:
     def evidence(self) -> Evidence:
         """Where decisions are kept."""
         settings = self.loaded.settings
-        configuration = sha256(settings.model_dump_json().encode()).hexdigest()[:16]  # secrets are masked in it
+        configuration = fingerprint(settings.model_dump_json())  # secrets are masked in it
         return Evidence(settings.state_dir, configuration=configuration, version=__version__, redact=self.redact)
 
     @property

@@ -54,11 +54,6 @@ def reason_of(finding: Finding) -> str:
     return SLUGS.get((finding.verdict, finding.rule), f"rule {finding.rule}")
 
 
-def was_listed_whole(report: CycleReport) -> bool:
-    """Whether every page of the list of in-flight runs came through; without that, missing runs mean nothing."""
-    return report.was_listed and (report.snapshot is None or report.snapshot.is_whole)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """What the last whole list of runs gave. It is kept while the API cannot list: no run has vanished by that."""
@@ -95,7 +90,7 @@ class Picture:
 
     @classmethod
     def of(cls, news: News, before: Picture | None) -> Picture:
-        report, listed_now = news.report, was_listed_whole(news.report)
+        report, listed_now = news.report, news.report.is_whole
         completed_at, listed = (before.completed_at, before.listed) if before else (None, None)
         return cls(
             ended_at=report.ended_at,

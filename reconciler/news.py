@@ -64,7 +64,6 @@ class Newsroom:
         changed = tuple(finding for finding in findings if self._keys.get(finding.run.id) != keys[finding.run.id])
         same = {run_id for run_id, key in keys.items() if self._keys.get(run_id, ("", ""))[:2] == key[:2]}
         since = {run_id: self._since[run_id] if run_id in same else report.taken_at for run_id in keys}
-        whole = report.was_listed and (report.snapshot is None or report.snapshot.is_whole)
-        self._keys = keys if whole else self._keys | keys
-        self._since = since if whole else self._since | since
+        self._keys = keys if report.is_whole else self._keys | keys
+        self._since = since if report.is_whole else self._since | since
         return News(report, changed, since)

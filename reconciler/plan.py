@@ -175,6 +175,11 @@ class CycleReport:
         return self.taken_at + self.duration
 
     @property
+    def is_whole(self) -> bool:
+        """Every in-flight flow run was listed, single rows aside."""
+        return self.was_listed and (self.snapshot is None or self.snapshot.is_whole)
+
+    @property
     def is_complete(self) -> bool:
         """Everything could be read and written."""
         return self.was_listed and not self.problems

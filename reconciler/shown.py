@@ -111,7 +111,7 @@ def last_pass(news: News) -> LastPass:
     common = tuple((clipped(reason), count) for reason, count in unmanaged.most_common(REASONS))
     return LastPass(
         report=replace(report, snapshot=None, plan=replace(report.plan, judged=())),
-        is_whole=report.snapshot is None or report.snapshot.is_whole,
+        is_whole=report.is_whole,
         counts=Counter(finding.verdict for finding in report.plan.findings),
         rows=tuple(_row(news, finding) for finding in lines[:ROWS]),
         more_rows=max(0, len(lines) - ROWS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -35,10 +36,10 @@ class Teller:
         warned = {"warnings": _some(report.warnings)} if report.warnings else {}
         counts = Counter(str(finding.verdict) for finding in report.plan.findings)
         done = Counter(str(outcome.kind) for outcome in report.outcomes.values())
-        level = "info" if report.is_complete and report.warnings == self._warned else "warning"
+        level = logging.INFO if report.is_complete and report.warnings == self._warned else logging.WARNING
         self._warned = report.warnings
         _log.log(
-            _LEVELS[level],
+            level,
             summary(report),
             counts=dict(sorted(counts.items())),
             seconds=round(report.duration.total_seconds(), 3),
@@ -64,7 +65,7 @@ class Teller:
     def _tell(self, news: News, finding: Finding) -> None:
         run, outcome = finding.run, news.report.outcomes.get(finding.run.id)
         _log.log(
-            _LEVELS[_level(finding, news.report)],
+            _level(finding, news.report),
             f"{_short(run.name)}: {finding.reason}",
             flow_run=str(run.id),
             verdict=str(finding.verdict),
@@ -92,14 +93,11 @@ class Teller:
         return told is None or now - told >= _AGAIN_AFTER
 
 
-_LEVELS = {"info": 20, "warning": 30, "error": 40}
-
-
-def _level(finding: Finding, report: CycleReport) -> str:
+def _level(finding: Finding, report: CycleReport) -> int:
     outcome = report.outcomes.get(finding.run.id)
     if (outcome and (outcome.alarm or outcome.kind is OutcomeKind.FAILED)) or finding.guard is Guard.AGAIN:
-        return "error"
-    return "warning" if finding.verdict in (Verdict.ZOMBIE, Verdict.HELD, Verdict.UNKNOWN) else "info"
+        return logging.ERROR
+    return logging.WARNING if finding.verdict in (Verdict.ZOMBIE, Verdict.HELD, Verdict.UNKNOWN) else logging.INFO
 
 
 def _some(texts: tuple[str, ...]) -> list[str]:

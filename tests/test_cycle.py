@@ -52,6 +52,15 @@ class Bench:
         planned = self.cycle.plan()
         return self.cycle.report(planned, None if dry else self.cycle.settle(planned))
 
+    def slow_histories(self, seconds: float) -> None:
+        history = self.api.history
+
+        def slowly(run_id: RunId) -> Sequence[StateRecord]:
+            time.sleep(seconds)
+            return history(run_id)
+
+        self.api.history = slowly  # type: ignore[method-assign]
+
     def verdict(self, report: CycleReport, run: FlowRun) -> Verdict:
         return next(finding.verdict for finding in report.plan.findings if finding.run.id == run.id)
 
@@ -535,13 +544,7 @@ class TestTime:
         ended = datetime.now(UTC) - timedelta(minutes=1)
         for run in runs[:20]:
             bench.scope.answers[run.id] = [bench.scope.exited(run, 137, ended)]
-        history = bench.api.history
-
-        def slowly(run_id: RunId) -> Sequence[StateRecord]:
-            time.sleep(0.05)
-            return history(run_id)
-
-        bench.api.history = slowly  # type: ignore[method-assign]
+        bench.slow_histories(0.05)
         bench.cycle.time_limit = 0.6
         written = []
         for _ in range(12):
@@ -562,13 +565,7 @@ class TestTime:
         for number in range(11):
             run = bench.alive(tags=frozenset({"mine"} if number < 10 else ()))
             bench.scope.answers[run.id] = [bench.scope.exited(run, 137, ended)]
-        history = bench.api.history
-
-        def slowly(run_id: RunId) -> Sequence[StateRecord]:
-            time.sleep(0.05)
-            return history(run_id)
-
-        bench.api.history = slowly  # type: ignore[method-assign]
+        bench.slow_histories(0.05)
         bench.cycle.time_limit = 0.5
         for _ in range(60):  # five of eleven each time: to be left out by chance in all is 1 in 10^15
             bench.run()
