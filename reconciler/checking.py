@@ -18,8 +18,9 @@ _DEATHS = {
     "exited_failed": "ended with a code other than 0, or none",
     "exited_zero": "ended with code 0",
     "exited_starting": "ended before the run began",
+    "exited_unseen": "ended out of sight, its node lost",
     "gone": "vanished, and was seen there before",
-    "gone_unsighted": "vanished, and was never seen there (exclusive)",
+    "gone_unsighted": "vanished, and was never seen there (exclusive), or vanished with its node",
 }
 
 
@@ -88,8 +89,19 @@ def _scope(bound: BoundScope, answer: Answer) -> tuple[list[str], bool]:
         lines.append(f"  identity: {answer.identity}{pinned}")
     if answer.seen is not None:
         lines.append(f"  sees {len(answer.seen.strangers)} live resource(s) of flow runs")
-    lines += [f"  problem: {problem.text}" + (f" ({problem.remedy})" if problem.remedy else "") for problem in found]
-    return lines, not found
+    lines += [line for problem in found for line in _told(problem)]
+    return lines, all(problem.optional for problem in found)
+
+
+def _told(problem: Problem) -> Iterator[str]:
+    """A remedy of several lines is something to copy, such as a Role, so it stands by itself."""
+    text = f"  {'note' if problem.optional else 'problem'}: {problem.text}"
+    remedy = problem.remedy.splitlines()
+    if len(remedy) > 1:
+        yield text
+        yield from (f"      {line}".rstrip() for line in remedy)
+    else:
+        yield text + (f" ({problem.remedy})" if remedy else "")
 
 
 def _mapping(bound: BoundScope) -> str:

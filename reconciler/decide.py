@@ -22,7 +22,7 @@ from reconciler.matter import (
 )
 from reconciler.model import Condition, StateType, Verdict
 from reconciler.plan import NOTHING_PLANNED, Finding, Judged, Plan, Policy
-from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
+from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence, unmapped_sentence
 from reconciler.snapshot import Case, Snapshot
 from reconciler.weigh import Sight, weigh
 from reconciler.words import moment, span
@@ -98,11 +98,7 @@ def rule_5_unmanaged(matter: Matter) -> Finding | None:
     elif weighed.absent:
         why = "; ".join(absence.why_not for absence in weighed.absent)
     else:
-        of_type = f" (worker type '{run.worker_type}')" if run.worker_type else ""
-        why = (
-            f"no scope is mapped to work pool '{run.work_pool}'{of_type}: "
-            f'add one to the configuration with `work_pools = ["{run.work_pool}"]`'
-        )
+        why = unmapped_sentence(run)
     return matter.verdict(Verdict.UNMANAGED, "5", why)
 
 

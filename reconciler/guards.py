@@ -132,8 +132,10 @@ class Watchman:
         )
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
-        """Never seen here by us: believe its heartbeats rather than the mapping."""
-        if not finding.is_absent or finding.is_sighted:
+        """Never seen here by us, or ended where nobody could see it: believe its heartbeats rather than the place."""
+        seen = [sight.observation for sight in weighed.ended] + [absence.observation for absence in weighed.absent]
+        unseen_end = any(one is not None and one.unseen_end for one in seen)
+        if not unseen_end and (not finding.is_absent or finding.is_sighted):
             return None
         beat = self.snapshot.heartbeats.get(finding.run.id)
         return self._beats(beat) if beat else None

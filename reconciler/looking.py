@@ -136,6 +136,8 @@ def _sound(seen: Seen) -> Seen:
     times += [resource.created_at for resource in resources]
     if any(time is not None and time.tzinfo is None for time in times):
         raise AdapterError("the adapter gives a time without a time zone")
+    if seen.place_time_within < timedelta(0):
+        raise AdapterError("the adapter says that its time is better than exact")
     if seen.place_time is None:
         raise AdapterError("it does not tell its time, so nothing can be said of when things happened")
     return seen
@@ -144,4 +146,4 @@ def _sound(seen: Seen) -> Seen:
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:
     """Its clock was read at some moment of the call, so it is known to within half of that."""
     assert seen.place_time is not None, "checked before"
-    return ClockOffset(seen.place_time - (asked_at + took / 2), took / 2)
+    return ClockOffset(seen.place_time - (asked_at + took / 2), took / 2 + seen.place_time_within)

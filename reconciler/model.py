@@ -130,6 +130,7 @@ class FlowRun:
     tags: frozenset[str] = frozenset()
     retry_type: str | None = None  # empirical_policy.retry_type
     scheduled_time: datetime | None = None  # when a scheduled state is due
+    pool_names_place: bool = False  # its pool (or itself) says where it runs, so its type alone maps it to no scope
 
     @property
     def awaits_retry_in_process(self) -> bool:
@@ -177,6 +178,8 @@ class Observation:
     resource: Resource | None = None  # None: GONE without a pid. UNKNOWN has one only if something alive carries the id
     exit_code: int | None = None  # None is "not known", never 0
     ended_at: datetime | None = None
+    unseen_end: bool = False  # EXITED or GONE, yet nobody saw it end: its node was lost, so it may run on out of sight
+    needs_sighting: bool = False  # GONE that counts only where seen before: its pid names a namespace unknown there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +190,7 @@ class Seen:
     strangers: Sequence[Resource] = ()  # live resources of runs that were not asked for
     incomplete: str | None = None  # why a part could not be read; then no GONE of this answer stands
     place_time: datetime | None = None  # the place's clock, read while it answered; without it nothing is believed
+    place_time_within: timedelta = timedelta(0)  # how coarse that time is: plus or minus
     place_started: datetime | None = None
 
 
@@ -221,7 +225,7 @@ class RunMapping:
 
     def covers(self, run: FlowRun) -> bool:
         if not self.is_explicit:
-            return run.worker_type in self.worker_types
+            return run.worker_type in self.worker_types and not run.pool_names_place
         return (
             (not self.work_pools or run.work_pool in self.work_pools)
             and (not self.work_queues or run.work_queue in self.work_queues)

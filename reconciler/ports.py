@@ -31,6 +31,7 @@ class Problem:
 
     text: str
     remedy: str
+    optional: bool = False  # worth knowing, not wrong: the check passes
 
 
 class Scope(Protocol):

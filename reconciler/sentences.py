@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reconciler.model import Condition, Observation, Sighting
+from reconciler.model import Condition, FlowRun, Observation, Sighting
 from reconciler.weigh import Absence, Sight
 from reconciler.words import moment
 
@@ -31,6 +31,18 @@ def gone_sentence(absence: Absence, now: datetime) -> str:
     if sighting is None:
         return f"{title} {stated.reason if stated else NOTHING.reason}"
     return f"{title} {stated.reason if stated else 'is no longer there'}; {_last_seen(sighting, now)}"
+
+
+def unmapped_sentence(run: FlowRun) -> str:
+    """Write why no scope is asked about the run, and the configuration line that would change it."""
+    line = f'`work_pools = ["{run.work_pool}"]`'
+    if run.pool_names_place:
+        return (
+            f"its work pool '{run.work_pool}' (or the run itself) carries its own cluster_config, which names the "
+            f"cluster: map it with {line} on that cluster's scope"
+        )
+    of_type = f" (worker type '{run.worker_type}')" if run.worker_type else ""
+    return f"no scope is mapped to work pool '{run.work_pool}'{of_type}: add one to the configuration with {line}"
 
 
 def _last_seen(sighting: Sighting, now: datetime) -> str:

@@ -157,6 +157,7 @@ class _Scale:
         seen = [seen.resource for seen in self._of(Condition.EXITED) if seen.resource]
         seen += [sighting.resource for sighting in self.look.sightings]
         here = self.look.place is Place.HERE or (self.look.mapped and self.scope.exclusive)
+        here = here and not any(gone.needs_sighting for gone in self._of(Condition.GONE))
         return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
 
     def _reported_later(self, ended: datetime) -> bool:
@@ -171,7 +172,7 @@ class _Scale:
             return
         if all(seen.resource and self._is_of_this_attempt(seen.resource) is False for seen in left):
             counts, why_not = self.counts()
-            stated = next(iter(self._of(Condition.GONE)), None)
+            stated = max(self._of(Condition.GONE), key=lambda seen: seen.unseen_end, default=None)
             yield Absence(self.scope, counts, why_not, stated, self._sighting())
 
     def counts(self) -> tuple[AbsenceCounts | None, str]:
@@ -183,15 +184,9 @@ class _Scale:
             return None, f"its infrastructure_pid '{_short(run.pid)}' points outside scope '{look.scope}'"
         if self._sighting() is not None:
             return AbsenceCounts.SIGHTED, ""
-        never = f"nothing of this attempt was ever seen in scope '{look.scope}'"
-        if any(self._is_of_this_attempt(sighting.resource) is None for sighting in look.sightings):
-            never = f"what scope '{look.scope}' showed was made too near the attempt's beginning to say whose it is"
-        elif any(self._is_of_this_attempt(sighting.resource) for sighting in look.sightings):
-            never = f"what scope '{look.scope}' showed of it is not known to be what runs it now"
-        if run.pid is None:
-            return None, f"{never}, and it has no infrastructure_pid"
-        if self.attempt and not self.attempt.is_only:
-            return None, f"{never}, and its infrastructure_pid may be an earlier attempt's"
+        why_not = self._only_if_sighted()
+        if why_not is not None:
+            return None, why_not
         if look.place is Place.HERE:
             return AbsenceCounts.LOCATED, ""
         if look.mapped and self.scope.exclusive:
@@ -200,6 +195,24 @@ class _Scale:
             f"it was never seen in scope '{look.scope}', and others may run it: "
             f"set `exclusive = true` on that scope if its runs can be nowhere else"
         )
+
+    def _only_if_sighted(self) -> str | None:
+        """Why nothing but a sighting would make the absence count; None if something else may."""
+        scope, mine = self.look.scope, {self._is_of_this_attempt(sighting.resource) for sighting in self.look.sightings}
+        never = f"nothing of this attempt was ever seen in scope '{scope}'"
+        if None in mine:
+            never = f"what scope '{scope}' showed was made too near the attempt's beginning to say whose it is"
+        elif True in mine:
+            never = f"what scope '{scope}' showed of it is not known to be what runs it now"
+        for seen in self._of(Condition.GONE):
+            if seen.needs_sighting:
+                title = seen.resource.title if seen.resource else "its infrastructure"
+                return f"{title} {seen.reason}, and {never}"
+        if self.case.run.pid is None:
+            return f"{never}, and it has no infrastructure_pid"
+        if self.attempt and not self.attempt.is_only:
+            return f"{never}, and its infrastructure_pid may be an earlier attempt's"
+        return None
 
     def _sighting(self) -> Sighting | None:
         """The last sighting of what runs this attempt."""

@@ -1,10 +1,12 @@
-"""Times and spans in the words of a sentence."""
+"""Times, spans and what comes from outside, in the words of a sentence."""
 
 from __future__ import annotations
 
+import signal
 from datetime import UTC, datetime, timedelta
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_SIGNALLED = 128
 
 
 def span(length: timedelta) -> str:
@@ -23,3 +25,17 @@ def moment(time: datetime, now: datetime) -> str:
     """Write a time in UTC; with its date unless that is today's."""
     time, now = time.astimezone(UTC), now.astimezone(UTC)
     return f"{time:%H:%M:%S} UTC" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def one_line(value: object, limit: int = 300) -> str:
+    """Make text from outside fit for a sentence."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def signal_name(exit_code: int) -> str | None:
+    """Name the signal that shells and container runtimes mean by an exit code above 128."""
+    try:
+        return signal.Signals(exit_code - _SIGNALLED).name
+    except ValueError:
+        return None

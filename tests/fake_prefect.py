@@ -37,6 +37,7 @@ class FakePrefect:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pools: dict[str, str] = field(default_factory=dict)
+    templates: dict[str, Any] = field(default_factory=dict)  # base job templates by name of the pool
     heartbeats: list[dict[str, Any]] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
@@ -200,7 +201,12 @@ class FakePrefect:
 
     def _pools(self, body: dict[str, Any]) -> httpx.Response:
         names = body["work_pools"]["name"]["any_"]
-        return httpx.Response(200, json=[{"name": n, "type": t} for n, t in self.pools.items() if n in names])
+        rows = [
+            {"name": name, "type": kind, "base_job_template": self.templates.get(name, {})}
+            for name, kind in self.pools.items()
+            if name in names
+        ]
+        return httpx.Response(200, json=rows)
 
     def _count_events(self, body: dict[str, Any]) -> httpx.Response:
         if not self.has_events:

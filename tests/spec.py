@@ -72,8 +72,13 @@ def exited(of: FlowRun, code: int | None = 137, *, ended: float | None = 60, **k
     )
 
 
-def gone(of: FlowRun) -> Observation:
-    return Observation(condition=Condition.GONE, reason="was removed", resource=resource(of) if of.pid else None)
+def gone(of: FlowRun, **changes: object) -> Observation:
+    thing = resource(of) if of.pid else None
+    return Observation(condition=Condition.GONE, **({"reason": "was removed", "resource": thing} | changes))  # type: ignore[arg-type]
+
+
+def unknown_namespace(of: FlowRun) -> Observation:
+    return gone(of, reason="was not found, and namespace 'preview-7' does not exist", needs_sighting=True)
 
 
 def unknown(reason: str = "cannot be read") -> Observation:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,7 +16,18 @@ import pytest
 from reconciler.clock import Clock, since_boot
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
-from reconciler.model import ClockOffset, FlowRun, Guard, Heartbeat, RunId, RunMapping, StateRecord, StateType, Verdict
+from reconciler.model import (
+    ClockOffset,
+    FlowRun,
+    Guard,
+    Heartbeat,
+    RunId,
+    RunMapping,
+    Seen,
+    StateRecord,
+    StateType,
+    Verdict,
+)
 from reconciler.outlook import Outlook
 from reconciler.plan import CycleReport, Finding, Listing, Outcome, Policy
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, OrchestratorError
@@ -271,6 +283,26 @@ class TestAnAdapterThatSlips:
             assert {f.verdict for f in report.plan.findings} == {Verdict.UNKNOWN}
             assert not bench.api.written
             assert exit_code(report, tells_zombies=False) == 1
+
+    def test_a_coarse_time_is_uncertain_by_as_much(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """HTTP Date headers are whole seconds: an end is no older than the place's clock can tell."""
+        run, observe = bench.alive(), FakeScope.observe
+        bench.scope.answers[run.id] = [bench.scope.exited(run, 137, beat(11))]
+        bench.run()
+        assert len(bench.api.written) == 1
+
+        within = timedelta(seconds=20)
+
+        def coarsely(*args: Any) -> Seen:
+            return replace(observe(*args), place_time_within=within)
+
+        monkeypatch.setattr(FakeScope, "observe", coarsely)
+        report = bench.run()
+        assert bench.verdict(report, run) is Verdict.WAITING
+        assert 20 <= report.scopes[0].clock.uncertainty.total_seconds() < 21
+        within = timedelta(seconds=-20)
+        assert bench.verdict(bench.run(), run) is Verdict.UNKNOWN, "no clock is better than exact"
+        assert len(bench.api.written) == 1
 
     def test_no_identity(self) -> None:
         bench = Bench(FakeScope(place=""), mapping=replace(EVERY, exclusive=True))

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.decide import decide
-from reconciler.model import ClockOffset, Guard, Place, StateRecord, StateType, Verdict
+from reconciler.model import ClockOffset, Guard, Place, RunMapping, StateRecord, StateType, Verdict
 from reconciler.plan import Mode, Policy, transition_id
 from reconciler.snapshot import Case
 
@@ -32,6 +32,7 @@ from .spec import (
     sighting,
     snapshot,
     unknown,
+    unknown_namespace,
     vanished,
     verdict,
 )
@@ -299,6 +300,31 @@ def test_exclusive_mapping_makes_absence_count() -> None:
     assert (finding.verdict, finding.rule) == (Verdict.ZOMBIE, "7")
 
 
+def test_a_pid_in_a_namespace_that_is_unknown_there_needs_a_sighting() -> None:
+    r = run()
+    one = case(r, look(unknown_namespace(r), place=Place.HERE))
+    finding = verdict(one, scope("a", exclusive=True))
+    assert (finding.verdict, finding.rule) == (Verdict.UNMANAGED, "5")
+    assert finding.reason == (
+        "Docker container res-1 on engine a was not found, and namespace 'preview-7' does not exist, "
+        "and nothing of this attempt was ever seen in scope 'a'"
+    )
+    bare = replace(unknown_namespace(r), resource=None)
+    assert verdict(case(r, look(bare)), scope("a", exclusive=True)).reason.startswith("its infrastructure was not")
+
+    seen = case(r, look(unknown_namespace(r), sightings=(sighting(r),)))
+    finding = verdict(seen)
+    assert (finding.verdict, finding.rule) == (Verdict.ZOMBIE, "7")
+    assert "'preview-7' does not exist; last seen running" in finding.reason
+
+
+def test_and_so_does_the_end_of_another_resource_than_that_pid_names() -> None:
+    r = run(pid="preview-7:res-9")
+    one = case(r, look(exited(r), unknown_namespace(r)))
+    assert verdict(one, scope("a", exclusive=True)).verdict is Verdict.UNKNOWN
+    assert verdict(case(r, look(exited(r), gone(r))), scope("a", exclusive=True)).verdict is Verdict.ZOMBIE
+
+
 def test_a_failed_part_voids_every_gone_of_the_scope() -> None:
     finding = verdict(vanished(), scope("a", incomplete="one page is missing"))
     assert finding.verdict is Verdict.UNKNOWN
@@ -321,6 +347,27 @@ def test_unmanaged_names_the_line_that_would_change_it() -> None:
     r = run()
     assert "exclusive = true" in verdict(case(r, look(gone(r)))).reason
     assert 'work_pools = ["pool"]' in verdict(case(run())).reason
+
+
+def test_unmanaged_says_that_the_pool_names_the_cluster() -> None:
+    finding = verdict(case(run(worker_type="kubernetes", pool_names_place=True)))
+    assert (finding.verdict, finding.rule) == (Verdict.UNMANAGED, "5")
+    assert finding.reason == (
+        "its work pool 'pool' (or the run itself) carries its own cluster_config, which names the cluster: "
+        'map it with `work_pools = ["pool"]` on that cluster\'s scope'
+    )
+
+
+def test_a_worker_type_maps_no_run_whose_pool_names_its_place() -> None:
+    plain, named = run(worker_type="kubernetes"), run(worker_type="kubernetes", pool_names_place=True)
+    by_type, types = RunMapping(worker_types=frozenset({"kubernetes"})), frozenset({"kubernetes"})
+    assert by_type.covers(plain)
+    assert not by_type.covers(named)
+    for explicit in (
+        RunMapping(work_pools=frozenset({"pool"})),
+        RunMapping(work_pools=frozenset({"pool"}), worker_types=types),
+    ):
+        assert explicit.covers(named)
 
 
 class TestClocks:
@@ -549,6 +596,32 @@ class TestGuards:
     def test_quiet_does_not_hold_what_was_sighted(self) -> None:
         one = vanished()
         assert self.held(one, heartbeats={one.run.id: beat(60)}) is None
+
+    def test_quiet_holds_what_nobody_saw_end(self) -> None:
+        r, other = run(), run()
+        for one in (
+            case(r, look(replace(exited(r, ended=250), unseen_end=True))),
+            case(r, look(exited(r, ended=None), replace(exited(r, name="res-2", ended=260), unseen_end=True))),
+            case(r, look(gone(r, unseen_end=True), sightings=(replace(sighting(r), last_seen=ago(150)),))),
+            case(r, look(gone(r), gone(r, unseen_end=True), sightings=(sighting(r),))),
+        ):
+            assert self.held(one, heartbeats={r.id: beat(199), other.id: beat(1)}) is Guard.QUIET
+            assert self.held(one, heartbeats={r.id: beat(330, cadence=300)}) is Guard.QUIET
+            assert self.held(one, heartbeats={r.id: beat(410)}) is None
+            assert self.held(one) is None, "without heartbeats there is nothing to wait for"
+
+    def test_an_unseen_end_of_an_earlier_attempt_says_nothing_of_this_one(self) -> None:
+        r = run()
+        old = replace(exited(r, made=800, name="res-0", ended=600), unseen_end=True)
+        one = case(r, look(exited(r), old), past=history(r, *SECOND_ATTEMPT))
+        assert self.held(one, heartbeats={r.id: beat(100)}) is None
+
+    def test_the_breaker_counts_no_absence_that_needs_a_sighting(self) -> None:
+        lost = [vanished() for _ in range(3)]
+        unknown_there = [run() for _ in range(9)]
+        cases = [*lost, *(case(r, look(unknown_namespace(r))) for r in unknown_there)]
+        plan = decide(snapshot(*cases, scopes=(scope("a", exclusive=True),)), POLICY)
+        assert [(one.absent, one.counted) for one in plan.breakers] == [(3, 3)]
 
     def test_heartbeats_that_cannot_be_read_hold(self) -> None:
         r = run()

@@ -62,6 +62,8 @@ def observation(draw: st.DrawFn, of: object) -> Observation:
         resource=None if bare else thing,
         exit_code=draw(st.sampled_from([None, 0, 1, 137])),
         ended_at=None if ended is None else ago(ended),
+        unseen_end=condition in (Condition.EXITED, Condition.GONE) and draw(st.booleans()),
+        needs_sighting=condition is Condition.GONE and draw(st.booleans()),
     )
 
 
@@ -150,6 +152,7 @@ def test_nothing_is_settled_without_an_end_seen_or_an_absence_that_counts_seen_t
             where = next(look for look in one.looks if look.scope == finding.scope)
             assert where.sightings or where.place is Place.HERE or (where.mapped and snap.scopes[where.scope].exclusive)
             assert where.place is not Place.ELSEWHERE
+            assert where.sightings or not any(seen.needs_sighting for seen in where.observations)
             assert one.run.pid or one.run.work_pool
 
 
@@ -168,6 +171,14 @@ def test_what_the_pid_names_decides_whose_resource_it_is(snap) -> None:
             if look.place is Place.HERE or (look.mapped and snap.scopes[look.scope].exclusive)
         ]
         assert pid is None or any(thing.is_named_by(pid) for thing in known) or only
+
+
+@settings(max_examples=200, deadline=None)
+@given(snapshots())
+def test_what_nobody_saw_end_is_believed_only_after_its_heartbeats(snap) -> None:
+    beating = replace(snap, heartbeats={one.run.id: beat(199) for one in snap.cases})
+    for finding in _zombies(beating).values():
+        assert finding.observation is None or not finding.observation.unseen_end
 
 
 @settings(max_examples=200, deadline=None)

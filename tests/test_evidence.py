@@ -218,6 +218,15 @@ class TestADecisionIsMadeAgainFromItsLine:
         bench.api.hearts = {one.id: Heartbeat(9, seconds_ago(300), seconds_ago(10))}
         self.only(tmp_path, bench.run(), Verdict.HELD, Guard.QUIET)
 
+    def test_an_end_that_nobody_saw(self, benches: Benches, tmp_path: Path) -> None:
+        bench = benches()
+        one = bench.alive()
+        bench.scope.answers[one.id] = [replace(bench.scope.exited(one, None, seconds_ago(60)), unseen_end=True)]
+        bench.api.hearts = {one.id: Heartbeat(9, seconds_ago(300), seconds_ago(70))}
+        (line,) = self.only(tmp_path, bench.run(), Verdict.HELD, Guard.QUIET)
+        ((seen,),) = (look.observations for look in line.snapshot.cases[0].looks)
+        assert seen.unseen_end
+
     @pytest.mark.parametrize("beat", [0.0, None])
     def test_life_sign(self, benches: Benches, tmp_path: Path, beat: float | None) -> None:
         bench = benches()

@@ -279,12 +279,14 @@ def test_worst_case_detection(place: Place) -> None:
         "exited_failed": timedelta(seconds=40),
         "exited_zero": timedelta(seconds=60),
         "exited_starting": timedelta(seconds=75),
+        "exited_unseen": timedelta(seconds=230),
         "gone": timedelta(seconds=70),
         "gone_unsighted": timedelta(seconds=240),
     }
     assert worst_case_detection(settings)["gone"] == timedelta(seconds=40)
     quick = place.load(f'{API}[policy]\nquiet = "0s"\n').settings
     assert worst_case_detection(quick)["gone_unsighted"] == timedelta(seconds=40)
+    assert worst_case_detection(quick)["exited_unseen"] == timedelta(seconds=45)
 
 
 class TestDaemon:

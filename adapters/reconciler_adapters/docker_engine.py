@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
@@ -13,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.failures import causes
 from reconciler.model import RunId
+from reconciler.options import read_options
 from reconciler.ports import AdapterError, Misconfigured, Problem
+from reconciler.words import one_line
 from reconciler_adapters.docker_meaning import (
     RUN_LABEL,
     Container,
     Engine,
     Unreadable,
-    one_line,
     read_engine,
     read_inspection,
     read_list,
@@ -47,14 +48,7 @@ class Address:
     @classmethod
     def of(cls, scope: str, options: Mapping[str, object]) -> Address:
         known = [name for name in cls.__dataclass_fields__ if name != "scope"]
-        values: dict[str, str] = {}
-        for key, value in options.items():
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-                raise Misconfigured(f"scope '{scope}': unknown option '{key}'; the nearest known one is '{near}'")
-            if not isinstance(value, str) or not value:
-                raise Misconfigured(f"scope '{scope}': option '{key}' must be a text that is not empty")
-            values[key] = value
+        values = dict(read_options(scope, "docker", options, texts=known).texts)
         values.setdefault("base_url", os.environ.get("DOCKER_HOST") or DEFAULT_BASE_URL)
         address = cls(scope=scope, **values)
         address._check()
@@ -178,22 +172,9 @@ def conversation(address: Address, deadline: float) -> Iterator[Conversation]:
 
 def explain(error: BaseException, address: Address, seconds: float) -> tuple[type[AdapterError], Problem]:
     """Put a failure into words; `seconds` is the time that the engine had to answer."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     kind, cause, remedy = _refused(chain) or _failed(chain, max(seconds, 0.0))
     return kind, Problem(f"Docker engine at {address.shown}: {cause}", remedy)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk the error and all that it wraps: requests and urllib3 keep the cause in `args`, docker-py in the chain."""
-    pending, seen = [error], set[int]()
-    while pending:
-        current = pending.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        wrapped = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
-        pending += [cause for cause in wrapped if isinstance(cause, BaseException)]
 
 
 def _refused(chain: list[BaseException]) -> tuple[type[AdapterError], str, str] | None:

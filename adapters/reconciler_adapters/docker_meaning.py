@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from reconciler.model import Condition, Observation, Resource, RunId
+from reconciler.words import one_line, signal_name
 
 RUN_LABEL = "io.prefect.flow-run-id"
 
@@ -169,10 +170,8 @@ def _meaning_of(code: int) -> str:
         return " (SIGKILL; Docker recorded no out-of-memory)"
     if code == 255:  # noqa: PLR2004 - set by Docker for containers that it finds dead when it starts
         return " (stopped by a restart of the engine or the host)"
-    try:
-        return f" ({signal.Signals(code - 128).name})"
-    except ValueError:
-        return ""
+    name = signal_name(code)
+    return f" ({name})" if name else ""
 
 
 def instant(value: object) -> datetime | None:
@@ -190,12 +189,6 @@ def _since_1970(seconds: object) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) + _HALF_A_SECOND if isinstance(seconds, int) else None
     except (OverflowError, OSError, ValueError):
         return None
-
-
-def one_line(value: object, limit: int = 300) -> str:
-    """Text from outside, made fit for a sentence."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _exit_code(container: Container) -> int | None:

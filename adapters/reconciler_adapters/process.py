@@ -10,7 +10,6 @@ whose it was.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
@@ -22,6 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from reconciler.model import Condition, FlowRun, Observation, Place, Resource, RunId, Seen
+from reconciler.options import read_options
 from reconciler.ports import AdapterError, Misconfigured, Problem
 from reconciler_adapters.process_table import PRIVILEGE, Doubt, Process, ProcFiles, Table, boot_id, scan
 
@@ -48,7 +48,7 @@ class ProcessScope:
     ) -> None:
         if sys.platform != "linux":
             raise Misconfigured(f"scope '{name}': adapter 'process' reads Linux's /proc and does not work here")
-        chosen = _validated(name, options)
+        chosen = read_options(name, "process", options, texts=_OPTIONS).texts
         self.name = name
         self.files = ProcFiles(chosen.get("proc", "/proc"))
         self._host = chosen.get("host_name", socket.gethostname())
@@ -204,15 +204,3 @@ def _sentence(problem: Problem) -> str:
 
 def _text(time_of_host: datetime) -> str:
     return f"{time_of_host:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _validated(name: str, options: Mapping[str, object]) -> dict[str, str]:
-    chosen: dict[str, str] = {}
-    for key, value in options.items():
-        if key not in _OPTIONS:
-            nearest = difflib.get_close_matches(key, _OPTIONS, n=1, cutoff=0.0)[0]
-            raise Misconfigured(f"scope '{name}': adapter 'process' has no option '{key}'; the nearest is '{nearest}'")
-        if not isinstance(value, str) or not value:
-            raise Misconfigured(f"scope '{name}': option '{key}' must be a text that is not empty, not {value!r}")
-        chosen[key] = value
-    return chosen

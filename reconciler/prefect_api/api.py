@@ -18,11 +18,11 @@ from reconciler.prefect_api.listing import Harvest, Lister
 from reconciler.prefect_api.payloads import (
     EventCount,
     RunRow,
-    WorkPool,
     flow_run,
     heartbeat_resource,
-    lacks_worker_type,
+    wants_pool,
 )
+from reconciler.prefect_api.pools import WorkPool, read_pools
 from reconciler.prefect_api.queries import AWAITING_RETRY, WITH_INFRASTRUCTURE
 from reconciler.prefect_api.reading import TooManyPoisoned
 from reconciler.prefect_api.refusals import TryAgain
@@ -52,7 +52,7 @@ class PrefectApi:
         """Raises OrchestratorError for settings that cannot work; asks nothing yet. `transport` is for tests."""
         self._transport = Transport(settings, clock=clock, monotonic=monotonic, transport=transport)
         self._lister = Lister(self._transport)
-        self._types: Mapping[str, str] = {}  # of the work pools whose runs do not tell
+        self._pools: Mapping[str, WorkPool] = {}  # those whose runs do not tell all
         self._has_events = True
         self._said_no_events = False
         self._has_version = True
@@ -99,9 +99,9 @@ class PrefectApi:
                 problems.append(f"the list of {query.title} broke off: {error}")
                 break
         is_whole = not problems
-        self._types = self._pool_types(found, problems)
+        self._pools = self._read_pools(found, problems)
         self._learn_version()
-        runs = (flow_run(row, self._types) for row in found.rows.values())
+        runs = (flow_run(row, self._pools) for row in found.rows.values())
         return Listing(
             runs=tuple(run for run in runs if run.is_in_flight),
             problems=(*problems, *found.unread.values()),
@@ -118,7 +118,7 @@ class PrefectApi:
             answer = self._transport.ask("POST", "/flow_runs/filter", body)
             for row in self._transport.decode(answer, list[RunRow], "a list of flow runs"):
                 if row.id in run_ids:
-                    rows[row.id] = flow_run(row, self._types)
+                    rows[row.id] = flow_run(row, self._pools)
         return rows
 
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
@@ -171,12 +171,13 @@ class PrefectApi:
     def close(self) -> None:
         self._transport.close()
 
-    def _pool_types(self, found: Harvest, problems: list[str]) -> Mapping[str, str]:
-        names = {row.work_pool_name for row in found.rows.values() if row.work_pool_name and lacks_worker_type(row)}
+    def _read_pools(self, found: Harvest, problems: list[str]) -> Mapping[str, WorkPool]:
+        """One call for all (200 names in each), and none if every row tells all by itself."""
+        names = {row.work_pool_name for row in found.rows.values() if row.work_pool_name and wants_pool(row)}
         try:
-            return read_pool_types(self._transport, sorted(names), self._lister.limit)
+            return read_pools(self._transport, sorted(names), self._lister.limit)
         except OrchestratorError as error:
-            problems.append(f"the types of {len(names)} work pools could not be read: {error}")
+            problems.append(f"the types and templates of {len(names)} work pools could not be read: {error}")
             return {}
 
     def _learn_version(self) -> None:
@@ -189,14 +190,3 @@ class PrefectApi:
             self._has_version = False
         except (TryAgain, httpx.HTTPError) as error:  # perhaps next time; not worth a wait
             _log.debug("the version of the Prefect server could not be read", error=type(error).__name__)
-
-
-def read_pool_types(transport: Transport, names: Sequence[str], limit: int) -> dict[str, str]:
-    """The types of these work pools, by name; `limit` names per call."""
-    types: dict[str, str] = {}
-    for start in range(0, len(names), limit):
-        chunk = names[start : start + limit]
-        body = {"work_pools": {"name": {"any_": chunk}}, "limit": limit}
-        answer = transport.ask("POST", "/work_pools/filter", body)
-        types |= {pool.name: pool.type for pool in transport.decode(answer, list[WorkPool], "a list of work pools")}
-    return types

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from reconciler.model import FlowRun, Heartbeat, RunId, StateRecord, StateType
+from reconciler.prefect_api.pools import KUBERNETES, WorkPool
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -68,6 +69,10 @@ class Policy(msgspec.Struct):
     retry_type: str | None = None
 
 
+class JobVariables(msgspec.Struct):
+    cluster_config: object = None
+
+
 class RunRow(msgspec.Struct):
     """A flow run. A row without a state does not decode: nothing could be judged of it. 2.20 sends no `labels`."""
 
@@ -82,6 +87,7 @@ class RunRow(msgspec.Struct):
     work_pool_name: str | None = None
     work_queue_name: str | None = None
     labels: Labels | None = None
+    job_variables: JobVariables | None = None
     deployment_id: UUID | None = None
     parent_task_run_id: UUID | None = None
     tags: list[str] = []
@@ -101,6 +107,10 @@ class RunRow(msgspec.Struct):
         return self.state.timestamp + timedelta(seconds=self.estimated_run_time - self.total_run_time)
 
     @property
+    def names_cluster(self) -> bool:
+        return self.job_variables is not None and self.job_variables.cluster_config is not None
+
+    @property
     def retry_type(self) -> str | None:
         return self.empirical_policy.retry_type if self.empirical_policy else None
 
@@ -110,11 +120,6 @@ class RowEdge(msgspec.Struct):
 
     id: UUID | None = None
     expected_start_time: str | None = None
-
-
-class WorkPool(msgspec.Struct):
-    name: str
-    type: str
 
 
 class TransitionDetails(msgspec.Struct):
@@ -152,9 +157,11 @@ def heartbeat_resource(run_id: RunId) -> str:
     return f"{_HEARTBEAT_OF}{run_id}"
 
 
-def flow_run(row: RunRow, pool_types: Mapping[str, str]) -> FlowRun:
-    """The row in the project's words; `pool_types` serves runs that carry no worker type themselves."""
-    labels = row.labels or Labels()
+def flow_run(row: RunRow, pools: Mapping[str, WorkPool]) -> FlowRun:
+    """The row in the project's words; `pools` are those that `wants_pool` named."""
+    labels, pool = row.labels or Labels(), pools.get(row.work_pool_name or "")
+    worker_type = _text(labels.worker_type) or (pool.type if pool else None)
+    names_cluster = row.names_cluster or (pool is not None and pool.names_cluster)
     return FlowRun(
         id=row.id,
         name=row.name,
@@ -168,17 +175,20 @@ def flow_run(row: RunRow, pool_types: Mapping[str, str]) -> FlowRun:
         work_pool=row.work_pool_name,
         work_queue=row.work_queue_name,
         worker=_text(labels.worker),
-        worker_type=_text(labels.worker_type) or pool_types.get(row.work_pool_name or ""),
+        worker_type=worker_type,
         deployment_id=row.deployment_id,
         parent_task_run_id=row.parent_task_run_id,
         tags=frozenset(row.tags),
         retry_type=row.retry_type,
         scheduled_time=row.state.scheduled_time or row.next_scheduled_start_time,
+        pool_names_place=worker_type == KUBERNETES and names_cluster,
     )
 
 
-def lacks_worker_type(row: RunRow) -> bool:
-    return bool(row.work_pool_name) and not (row.labels and _text(row.labels.worker_type))
+def wants_pool(row: RunRow) -> bool:
+    """Whether the row alone does not say by what type, and to which cluster, it was submitted."""
+    worker_type = _text(row.labels.worker_type) if row.labels else None
+    return bool(row.work_pool_name) and (worker_type is None or (worker_type == KUBERNETES and not row.names_cluster))
 
 
 def _text(label: object) -> str | None:

@@ -86,14 +86,18 @@ def worst_case_detection(settings: Settings, interval: timedelta | None = None) 
     interval): how old a death must be for a pass to settle it; the pass itself waits `confirm_after`.
 
     - exited_*: the settle time + interval. An end whose time the place does not tell needs one look more.
+    - exited_unseen: its node was lost, so the last heartbeat must be older than `quiet` too: max of both + interval.
     - gone: a run that began just before its death must outlive `grace` first: grace + interval + confirm_after.
-    - gone_unsighted: the last heartbeat must be older than `quiet`: max(grace, quiet) + interval + confirm_after.
+    - gone_unsighted: the last heartbeat must be older than `quiet`: max(grace, quiet) + interval + confirm_after. So
+      it is for what vanished together with its node.
     """
     policy, wait = settings.policy, interval or timedelta()
+    settle_times = policy.settle_failed, policy.settle_zero, policy.settle_starting
     return {
         "exited_failed": policy.settle_failed + wait,
         "exited_zero": policy.settle_zero + wait,
         "exited_starting": policy.settle_starting + wait,
+        "exited_unseen": max(*settle_times, policy.quiet) + wait,
         "gone": policy.grace + wait + policy.confirm_after,
         "gone_unsighted": max(policy.grace, policy.quiet) + wait + policy.confirm_after,
     }

@@ -537,8 +537,8 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"base_ur": "x"}, "unknown option 'base_ur'; the nearest known one is 'base_url'"),
-            ({"hostname": "x"}, "the nearest known one is 'host_name'"),
+            ({"base_ur": "x"}, "adapter 'docker' has no option 'base_ur'; the nearest is 'base_url'"),
+            ({"hostname": "x"}, "the nearest is 'host_name'"),
             ({"base_url": 5}, "option 'base_url' must be a text"),
             ({"base_url": ""}, "option 'base_url' must be a text"),
             ({"base_url": "ssh://root@host"}, "option 'base_url' is 'ssh://root@host'; write it like"),

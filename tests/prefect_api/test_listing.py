@@ -57,7 +57,7 @@ def test_a_row_in_our_words(server: FakePrefect) -> None:
         infrastructure_pid="host:77",
         work_pool_name="k8s",
         work_queue_name="fast",
-        labels={"prefect.worker.name": "w-1", "prefect.worker.type": "kubernetes", "own": {"nested": [1]}},
+        labels={"prefect.worker.name": "w-1", "prefect.worker.type": "docker", "own": {"nested": [1]}},
         deployment_id=deployment,
         parent_task_run_id=parent,
         tags=["a", "b"],
@@ -79,7 +79,7 @@ def test_a_row_in_our_words(server: FakePrefect) -> None:
         work_pool="k8s",
         work_queue="fast",
         worker="w-1",
-        worker_type="kubernetes",
+        worker_type="docker",
         deployment_id=UUID(deployment),
         parent_task_run_id=UUID(parent),
         tags=frozenset({"a", "b"}),
@@ -107,7 +107,7 @@ def test_unreadable_pools_leave_the_type_open_and_are_told(server: FakePrefect) 
     server.faults.append(always("/work_pools/filter", lambda request: httpx.Response(403, json={"detail": "no"})))
     listing = connect(server).in_flight()
     assert listing.runs[0].worker_type is None
-    assert "types of 1 work pools" in listing.problems[0]
+    assert "the types and templates of 1 work pools could not be read" in listing.problems[0]
 
 
 def test_a_row_that_is_not_understood_is_skipped_and_named(server: FakePrefect) -> None:
