@@ -1,16 +1,17 @@
-# Needs Linux, make and Python 3.11 or newer. Docker tests also need root, dockerd and a static busybox; without, they skip.
+# Needs Linux, make and Python 3.11 or newer. Docker tests also need root, dockerd and a static busybox; without, they
+# skip. `make test-kubernetes` names the Debian packages that it needs.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
 # The test bench: Prefect in virtual environments of its own, never in the product's.
-PREFECT := prefect==3.8.8 prefect-docker==0.7.4 fastapi<0.150
+PREFECT := prefect==3.8.8 prefect-docker==0.7.4 prefect-kubernetes==0.8.0 fastapi<0.150
 PREFECT_30 := prefect==3.0.11 fastapi==0.115.6 pydantic<2.10
 PREFECT_220 := prefect==2.20.25
-BENCH := .venvs/prefect/.has-3.8.8
+BENCH := .venvs/prefect/.has-3.8.8-docker-kubernetes
 OLD_BENCH := .venvs/prefect-3.0/.has-3.0.11 .venvs/prefect-2.20/.has-2.20.25
 
-.PHONY: help setup setup-old check lint test test-old demo build clean python
+.PHONY: help setup setup-old check lint test test-kubernetes test-old demo build clean python
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -27,8 +28,11 @@ lint: .venv/.stamp ## format, lint, types, who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## all tests but those on old servers
-	$(BIN)/pytest -m "not slow"
+test: setup ## all tests but those on old servers and on a real Kubernetes API
+	$(BIN)/pytest -m "not slow and not kubernetes"
+
+test-kubernetes: setup ## the tests on a real kube-apiserver, which the first call builds (10 min; Debian 12)
+	RECONCILER_TEST_APISERVER="$$(tests/apiserver/build.sh)" CI=true $(BIN)/pytest -m kubernetes
 
 test-old: setup-old ## the tests on Prefect 2.20 and 3.0 servers
 	$(BIN)/pytest -m slow
@@ -48,7 +52,7 @@ python:
 
 .venv/.stamp: pyproject.toml constraints.txt | python
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docker,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docker,kubernetes,dev]'
 	@touch $@
 
 .venvs/prefect/.has-%: | python

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
+from types import MappingProxyType
 
-from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Seen
-from reconciler.ports import AdapterError, BoundScope, Misconfigured
+from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Resource, RunId, Seen
+from reconciler.ports import AdapterError, BoundScope, Misconfigured, Reminded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,10 @@ class Asker:
         self._now = now
         self._call: _Call | None = None
 
-    def ask(self, runs: Sequence[FlowRun], deadline: float) -> None:
-        """Start asking. `deadline` is a `time.monotonic()` value."""
+    def ask(self, runs: Sequence[FlowRun], before: Mapping[RunId, Resource], deadline: float) -> None:
+        """Start asking. `before` is what was last seen there; `deadline` a `time.monotonic()` value."""
         if self._call is None or self._call.done.is_set():
-            self._call = _Call(self.bound, runs, deadline, self._now)
+            self._call = _Call(self.bound, runs, before, deadline, self._now)
             self._call.start()
         else:
             self._call.is_late = True
@@ -54,11 +55,20 @@ class Asker:
         return call.result
 
 
-def look(askers: Sequence[Asker], runs: Mapping[str, Sequence[FlowRun]], seconds: float) -> dict[str, Answer]:
-    """Ask every scope about its runs, all at the same time. One entry per scope, whatever happens."""
+def look(
+    askers: Sequence[Asker],
+    runs: Mapping[str, Sequence[FlowRun]],
+    seconds: float,
+    before: Mapping[str, Mapping[RunId, Resource]] = MappingProxyType({}),
+) -> dict[str, Answer]:
+    """Ask every scope about its runs, all at the same time. One entry per scope, whatever happens.
+
+    `before`: what was last seen of them, by scope.
+    """
     deadline = time.monotonic() + seconds
     for asker in askers:
-        asker.ask(runs.get(asker.bound.scope.name, ()), deadline)
+        name = asker.bound.scope.name
+        asker.ask(runs.get(name, ()), before.get(name, {}), deadline)
     return {asker.bound.scope.name: asker.answer() for asker in askers}
 
 
@@ -66,10 +76,15 @@ class _Call(Thread):
     """One call; a daemon thread, so that a hung SDK never keeps the process alive."""
 
     def __init__(
-        self, bound: BoundScope, runs: Sequence[FlowRun], deadline: float, now: Callable[[], datetime]
+        self,
+        bound: BoundScope,
+        runs: Sequence[FlowRun],
+        before: Mapping[RunId, Resource],
+        deadline: float,
+        now: Callable[[], datetime],
     ) -> None:
         super().__init__(name=f"scope {bound.scope.name}", daemon=True)
-        self.bound, self.runs, self.deadline, self.now = bound, runs, deadline, now
+        self.bound, self.runs, self.before, self.deadline, self.now = bound, runs, before, deadline, now
         self.began, self.began_monotonic = now(), time.monotonic()
         self.done, self.is_late = Event(), False
         self.result: Answer | None = None
@@ -88,6 +103,8 @@ class _Call(Thread):
 
     def _answer(self) -> Answer:
         identity = self._identity()
+        if isinstance(self.bound.scope, Reminded):
+            self.bound.scope.remind(self.before)
         asked_at, began = self.now(), time.monotonic()
         seen = self.bound.scope.observe(self.runs, self.deadline)
         took = timedelta(seconds=time.monotonic() - began)

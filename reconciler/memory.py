@@ -52,6 +52,7 @@ _NOTE = """
 insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
   last_seen = excluded.last_seen, title = excluded.title, reason = excluded.reason,
+  node = coalesce(excluded.node, node),
   created_at = case when excluded.created_within < created_within then excluded.created_at else created_at end,
   created_within = min(created_within, excluded.created_within),
   live_seen = coalesce(excluded.live_seen, live_seen),

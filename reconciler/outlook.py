@@ -54,16 +54,16 @@ class Outlook:
     def look(self, runs: Sequence[FlowRun], *, everywhere: bool) -> tuple[dict[str, ScopeView], Looks]:
         """Ask each scope about the runs that are mapped to it or were seen there (`everywhere`: about all of them)."""
         ids = [run.id for run in runs]
-        places = {run_id: {s.scope for s in sightings} for run_id, sightings in self._memory.recall(ids).items()}
+        before = _last_seen(self._memory.recall(ids))
         asked = {
             bound.scope.name: [
                 run
                 for run in runs
-                if everywhere or bound.mapping.covers(run) or bound.scope.name in places.get(run.id, ())
+                if everywhere or bound.mapping.covers(run) or run.id in before.get(bound.scope.name, {})
             ]
             for bound in self._bounds
         }
-        answers = look(self._askers, asked, self._deadline)
+        answers = look(self._askers, asked, self._deadline, before)
         now = self._now()
         answered = [self._answered(bound, answers, asked, now) for bound in self._bounds]
         self._memory.note(sighting for one in answered for sighting in _sightings(one, set(ids), now))
@@ -105,6 +105,15 @@ class Outlook:
         known = self._memory.learn(name, answer.identity, now) if answer.identity else None
         strangers = {resource.run_id: resource for resource in answer.seen.strangers} if answer.seen else {}
         return _Answered(bound, answer, known, frozenset(run.id for run in asked[name]), strangers)
+
+
+def _last_seen(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[RunId, Resource]]:
+    """The resource of each run that each scope showed last."""
+    last: dict[str, dict[RunId, Resource]] = {}
+    for run_id, sightings in recalled.items():
+        for sighting in sorted(sightings, key=lambda one: one.last_seen):
+            last.setdefault(sighting.scope, {})[run_id] = sighting.resource
+    return last
 
 
 def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator[Sighting]:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from reconciler.model import ClockOffset, FlowRun, Heartbeat, Place, RunId, RunMapping, Seen, StateRecord
+from reconciler.model import (
+    ClockOffset,
+    FlowRun,
+    Heartbeat,
+    Place,
+    Resource,
+    RunId,
+    RunMapping,
+    Seen,
+    StateRecord,
+)
 from reconciler.plan import Finding, Listing, Outcome
 
 
@@ -60,6 +70,14 @@ class Scope(Protocol):
         """Reachability and permissions, read-only. Raises nothing for what it can describe."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Reminded(Protocol):
+    """What a scope may offer besides: to be told what was seen in it before, since a new process remembers nothing."""
+
+    def remind(self, resources: Mapping[RunId, Resource]) -> None:
+        """What was last seen here of the runs that the next `observe` asks about. No I/O."""
 
 
 class ScopeFactory(Protocol):

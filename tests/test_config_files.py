@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from reconciler import registry
 from reconciler.settings import ScopeSettings, Settings, load, setting_paths, worst_case_detection
+from reconciler_adapters.kubernetes_cluster import Cluster
 
 CONFIG = Path(__file__).parent.parent / "config"
 REFERENCE = CONFIG / "reconciler.toml"
@@ -71,4 +74,23 @@ def test_examples_load(example: Path, tmp_path: Path) -> None:
 
 
 def test_all_examples_are_tested() -> None:
-    assert [path.stem for path in EXAMPLES] == ["docker-host", "process-host", "two-docker-hosts"]
+    assert [path.stem for path in EXAMPLES] == [
+        "docker-host",
+        "kubernetes-clusters",
+        "kubernetes-shared-cluster",
+        "process-host",
+        "two-docker-hosts",
+    ]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_options_of_examples_are_those_of_their_adapters(example: Path, tmp_path: Path) -> None:
+    scopes = load(example, {"HOME": str(tmp_path)}).settings.scopes
+    for bound in registry.bind(scopes):
+        bound.scope.close()
+
+
+def test_the_reference_names_every_option_of_the_kubernetes_adapter() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    told = text[text.index("kubernetes:\n") :]
+    assert [field.name for field in fields(Cluster) if field.name not in told] == ["scope"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from reconciler import report
+from reconciler_adapters.kubernetes_cluster import Cluster
+from reconciler_adapters.kubernetes_rights import role
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -44,6 +47,19 @@ def test_the_readme_s_scope_is_one_that_loads() -> None:
     assert table
     (scope,) = tomllib.loads(table[0].replace("\n    ", "\n").strip())["scopes"]
     assert set(scope) == {"name", "adapter", "work_pools"}
+
+
+def test_the_role_of_the_kubernetes_page_is_the_one_that_check_prints() -> None:
+    printed = role(Cluster(scope="this-cluster", namespaces=("prefect",)))
+    assert textwrap.indent(printed, 10 * " ") in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_the_scope_of_the_kubernetes_page_has_options_that_exist() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    table = re.search(r"    \[\[scopes\]\]\n(?:    .*\n)+", text)
+    assert table
+    (scope,) = tomllib.loads(textwrap.dedent(table[0]))["scopes"]
+    assert Cluster.of(scope["name"], scope["options"]).namespaces == ("prefect",)
 
 
 def test_the_version_is_in_the_changelog() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,25 @@ import pytest
 import yaml
 
 from reconciler import registry
-from reconciler.ports import Misconfigured
 from reconciler.settings import Loaded, load
 from reconciler.settings.sources import DEFAULT_FILE
+from reconciler_adapters.kubernetes_cluster import Cluster
+from reconciler_adapters.kubernetes_rights import role
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "config" / "examples"
 MANIFEST = EXAMPLES / "kubernetes" / "reconciler.yaml"
+RIGHTS = ROOT / "config" / "kubernetes"
 CRON = EXAMPLES / "reconciler.cron"
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
 STATE = "/var/lib/prefect-reconciler"
+IDENTITY = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "Role",
+    "metadata": {"name": "prefect-reconciler-identity", "namespace": "kube-system"},
+    "rules": [{"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}],
+}
+NODES = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]
 WEB_PATHS = {"/healthz", "/readyz"}
 STOPS_WITHIN_SECONDS = 8
 SHOWN = re.compile(r"/opt/prefect-reconciler/bin/(reconcile[r]?)((?: (?:--?[a-z-]+|[^\s$'\")]+))*)")
@@ -54,7 +64,9 @@ def test_commands_are_real_and_so_are_their_flags(path: Path) -> None:
         assert [flag for flag in flags if flag not in help_of(command)] == []
 
 
-@pytest.mark.parametrize("path", [EXAMPLES / "compose.yaml", MANIFEST, CRON], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [EXAMPLES / "compose.yaml", MANIFEST, CRON, *sorted(RIGHTS.glob("*.yaml"))], ids=lambda path: path.name
+)
 def test_an_example_says_what_to_change_and_how_to_start(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     head = "\n".join(line for line in text.splitlines()[:12] if line.startswith("#"))
@@ -109,11 +121,15 @@ def test_the_sidecar_is_confined(sidecar: dict[str, Any]) -> None:
 # --- Kubernetes
 
 
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
 @pytest.fixture(scope="module")
 def objects() -> dict[tuple[str, str], dict[str, Any]]:
-    documents = list(yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8")))
-    named = {(one["kind"], one["metadata"]["name"]): one for one in documents}
-    assert len(named) == len(documents)
+    found = documents(MANIFEST)
+    named = {(one["kind"], one["metadata"]["name"]): one for one in found}
+    assert len(named) == len(found)
     return named
 
 
@@ -143,41 +159,64 @@ def test_the_config_map_loads(in_the_pod: Loaded) -> None:
     assert in_the_pod.settings.api.key.get_secret_value() == "pnu_from_the_secret"
 
 
-def test_the_manifest_says_whether_its_adapter_is_there(in_the_pod: Loaded) -> None:
-    """When the adapter comes, the sentences go."""
-    missing = "kubernetes" not in registry.factories()
-    for path in (MANIFEST, ROOT / "docs" / "kubernetes.md"):
-        assert ("kubernetes adapter is not in this release" in path.read_text(encoding="utf-8")) == missing
-    if missing:
-        with pytest.raises(Misconfigured, match="there is no adapter 'kubernetes'"):
-            list(registry.bind(in_the_pod.settings.scopes))
+def test_the_scope_builds_and_the_image_holds_its_client(in_the_pod: Loaded) -> None:
+    (bound,) = registry.bind(in_the_pod.settings.scopes)
+    bound.scope.close()
+    assert bound.mapping.exclusive
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert re.search(r"^ARG EXTRAS=all$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert "kubernetes" in re.split(r"[\[\],]", extras["all"][0])
 
 
-def test_the_rights_are_to_read_jobs_and_pods_and_two_namespaces(
+def test_the_manifest_s_rights_are_those_of_the_file_for_namespaces(
     objects: dict[tuple[str, str], dict[str, Any]],
 ) -> None:
-    runs = objects["Role", "reconciler-runs"]
-    identity = objects["Role", "reconciler-cluster-identity"]
-    assert runs["rules"] == [
-        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["prefect"], "verbs": ["get"]},
-    ]
-    assert identity["metadata"]["namespace"] == "kube-system"
-    assert identity["rules"] == [
-        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}
-    ]
-    assert {kind for kind, _ in objects} == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Deployment"}
+    rights = documents(RIGHTS / "namespaced.yaml")
+    assert list(objects.values())[: len(rights)] == rights
+    assert list(objects)[len(rights) :] == [("ConfigMap", "reconciler"), ("Deployment", "reconciler")]
 
 
-def test_the_bindings_join_the_roles_and_the_account(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
-    account = objects["ServiceAccount", "reconciler"]["metadata"]
-    bindings = [one for (kind, _), one in objects.items() if kind == "RoleBinding"]
-    assert len(bindings) == 2
-    for binding in bindings:
-        role = objects["Role", binding["roleRef"]["name"]]
-        assert role["metadata"]["namespace"] == binding["metadata"]["namespace"]
-        assert binding["subjects"] == [{"kind": "ServiceAccount", **account}]
+def test_the_manifest_grants_what_its_scope_needs(
+    objects: dict[tuple[str, str], dict[str, Any]], in_the_pod: Loaded
+) -> None:
+    (scope,) = in_the_pod.settings.scopes
+    (needed,) = yaml.safe_load_all(role(Cluster.of(scope.name, scope.options)))
+    assert objects["Role", "prefect-reconciler"] == needed
+
+
+def test_the_rights_are_those_that_check_prints() -> None:
+    """So applying what it prints mends what was installed from these files."""
+    (whole,) = yaml.safe_load_all(role(Cluster(scope="any")))
+    (one,) = yaml.safe_load_all(role(Cluster(scope="any", namespaces=("prefect",))))
+    assert [it for it in documents(RIGHTS / "cluster-wide.yaml") if "rules" in it] == [whole]
+    assert [it for it in documents(RIGHTS / "namespaced.yaml") if "rules" in it] == [one, IDENTITY]
+    assert [it["rules"] for it in documents(RIGHTS / "nodes.yaml") if "rules" in it] == [NODES]
+
+
+@pytest.mark.parametrize("path", [MANIFEST, *sorted(RIGHTS.glob("*.yaml"))], ids=lambda path: path.name)
+def test_what_others_name_comes_before_them_and_every_role_is_bound_to_the_account(path: Path) -> None:
+    roles: dict[tuple[str, str, str | None], int] = {}
+    kinds = [one["kind"] for one in documents(path)]
+    assert kinds == sorted(kinds, key=lambda kind: kind != "ServiceAccount")
+    for one in documents(path):
+        home = one["metadata"].get("namespace")
+        if "rules" in one:
+            roles[one["kind"], one["metadata"]["name"], home] = 0
+        elif "roleRef" in one:
+            assert one["kind"] == f"{one['roleRef']['kind']}Binding"
+            assert one["subjects"] == [{"kind": "ServiceAccount", "name": "prefect-reconciler", "namespace": "prefect"}]
+            assert one["roleRef"]["apiGroup"] == "rbac.authorization.k8s.io"
+            roles[one["roleRef"]["kind"], one["roleRef"]["name"], home] += 1
+        elif one["kind"] == "ServiceAccount":
+            assert one["metadata"] == {"name": "prefect-reconciler", "namespace": "prefect"}
+    assert set(roles.values()) == {1}
+
+
+@pytest.mark.parametrize("path", [MANIFEST, *sorted(RIGHTS.glob("*.yaml"))], ids=lambda path: path.name)
+def test_nothing_is_written_watched_or_secret(path: Path) -> None:
+    rules = [rule for one in documents(path) for rule in one.get("rules", ())]
+    assert {verb for rule in rules for verb in rule["verbs"]} <= {"get", "list"}
+    assert {resource for rule in rules for resource in rule["resources"]} <= {"jobs", "pods", "namespaces", "nodes"}
 
 
 def test_the_pod_is_confined(objects: dict[tuple[str, str], dict[str, Any]], container: dict[str, Any]) -> None:
@@ -185,7 +224,7 @@ def test_the_pod_is_confined(objects: dict[tuple[str, str], dict[str, Any]], con
     pod = deployment["template"]["spec"]
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
     assert deployment["selector"]["matchLabels"].items() <= deployment["template"]["metadata"]["labels"].items()
-    assert pod["serviceAccountName"] == "reconciler"
+    assert pod["serviceAccountName"] == objects["ServiceAccount", "prefect-reconciler"]["metadata"]["name"]
     assert pod["terminationGracePeriodSeconds"] > STOPS_WITHIN_SECONDS
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

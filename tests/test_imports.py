@@ -47,3 +47,12 @@ def test_it_is_imported_only_when_needed(module: str, unneeded: set[str]) -> Non
     script = f"import sys, {module}; print(*sorted(set(sys.modules) & {unneeded!r}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []
+
+
+def test_adapters_import_their_sdks_late() -> None:
+    """The registry imports every adapter to discover what is on this machine, whether its SDK is installed or not."""
+    sdks = {"docker", "kubernetes", "urllib3", "yaml", "requests", "boto3"}
+    names = "docker, reconciler_adapters.kubernetes, reconciler_adapters.process"
+    script = f"import sys, reconciler_adapters.{names}; print(*sorted(set(sys.modules) & {sdks!r}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
