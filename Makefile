@@ -32,7 +32,7 @@ test: setup ## all tests but those on old servers and on a real Kubernetes API
 	$(BIN)/pytest -m "not slow and not kubernetes"
 
 test-kubernetes: setup ## the tests on a real kube-apiserver, which the first call builds (10 min; Debian 12)
-	RECONCILER_TEST_APISERVER="$$(tests/apiserver/build.sh)" CI=true $(BIN)/pytest -m kubernetes
+	RECONCILER_TEST_APISERVER="$$(tests/kubernetes/apiserver/build.sh)" CI=true $(BIN)/pytest -m kubernetes
 
 test-old: setup-old ## the tests on Prefect 2.20 and 3.0 servers
 	$(BIN)/pytest -m slow

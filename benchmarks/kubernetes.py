@@ -49,7 +49,7 @@ DEADLINE = 200.0  # s; the core gives 20, but here the fake server is what takes
 
 def serve() -> None:
     """Hold the cluster until the standard input ends."""
-    from tests.apiserver.fake import FakeApiServer
+    from tests.kubernetes.apiserver.fake import FakeApiServer
 
     with FakeApiServer() as server:
         server.load(objects())

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler import registry
 from reconciler.settings import ScopeSettings, Settings, load, setting_paths, worst_case_detection
-from reconciler_adapters.kubernetes_cluster import Cluster
+from reconciler_adapters.kubernetes.cluster import Cluster
 
 CONFIG = Path(__file__).parent.parent / "config"
 REFERENCE = CONFIG / "reconciler.toml"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler import report
-from reconciler_adapters.kubernetes_cluster import Cluster
-from reconciler_adapters.kubernetes_rights import role
+from reconciler_adapters.kubernetes.cluster import Cluster
+from reconciler_adapters.kubernetes.rights import role
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -17,8 +17,8 @@ import yaml
 from reconciler import registry
 from reconciler.settings import Loaded, load
 from reconciler.settings.sources import DEFAULT_FILE
-from reconciler_adapters.kubernetes_cluster import Cluster
-from reconciler_adapters.kubernetes_rights import role
+from reconciler_adapters.kubernetes.cluster import Cluster
+from reconciler_adapters.kubernetes.rights import role
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "config" / "examples"

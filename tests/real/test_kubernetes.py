@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.apiserver.cluster import Cluster
-from tests.apiserver.real import RealApiServer, why_no_apiserver
-from tests.apiserver.world import kubeconfig
 from tests.conftest import missing
+from tests.kubernetes.apiserver.cluster import Cluster
+from tests.kubernetes.apiserver.real import RealApiServer, why_no_apiserver
+from tests.kubernetes.world import kubeconfig
 from tests.rigs.kubelet import NODE, Kubelet
 from tests.rigs.kubernetes_worker import NAMESPACE, KubernetesWorker
 from tests.rigs.polling import wait_until

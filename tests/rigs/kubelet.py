@@ -13,10 +13,10 @@ from uuid import UUID
 import httpx
 import psutil
 
-from tests.apiserver.cluster import Cluster
-from tests.apiserver.cluster_objects import RUN_LABEL, Object, instant, running_status
-from tests.apiserver.fake_resources import JOBS
-from tests.apiserver.server import ApiServer
+from tests.kubernetes.apiserver.cluster import Cluster
+from tests.kubernetes.apiserver.cluster_objects import RUN_LABEL, Object, instant, running_status
+from tests.kubernetes.apiserver.fake_resources import JOBS
+from tests.kubernetes.apiserver.server import ApiServer
 from tests.rigs.polling import wait_until
 from tests.rigs.processes import Program, inherited_environment
 

@@ -1,0 +1,101 @@
+"""The look-up of runs that show no live resource: all that carries their ids, and what their pids name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.model import Condition, FlowRun, Observation, RunId
+from reconciler_adapters.kubernetes import objects as k8s
+from reconciler_adapters.kubernetes.meaning import JobName, LastNode, NodeState, gone, observe, without_node
+from reconciler_adapters.kubernetes.pods import PodSight
+from reconciler_adapters.kubernetes.reader import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """One look at some runs, through `reader`."""
+
+    reader: Reader
+    names: Mapping[RunId, JobName]  # what pids name, of those that this scope may hold
+    nodes: Mapping[RunId, str]  # where pods were seen before
+    place: str  # the end of a title: " on cluster prod"
+
+    def of(self, runs: Sequence[FlowRun]) -> dict[RunId, list[Observation]]:
+        ids = [run.id for run in runs]
+        jobs, pods = dict[RunId | None, list[k8s.Job]](), dict[RunId, list[PodSight]]()
+        for pod in self.reader.pods_of(ids):
+            pods.setdefault(pod.run_id, []).append(self._settled(pod))
+        for job in self.reader.jobs_of(ids):
+            jobs.setdefault(job.metadata.run_id, []).append(job)
+        unlisted = {
+            run_id: name
+            for run_id in ids
+            if (name := self.names.get(run_id)) and not any(name.names(job) for job in jobs.get(run_id, ()))
+        }
+        existing = self.reader.existing(unlisted.values())
+        return {
+            run_id: list(self._of(run_id, jobs.get(run_id, []), pods.get(run_id, []), unlisted.get(run_id), existing))
+            for run_id in ids
+        }
+
+    def _of(
+        self,
+        run_id: RunId,
+        jobs: list[k8s.Job],
+        pods: list[PodSight],
+        name: JobName | None,
+        existing: set[tuple[str, str]],
+    ) -> Iterator[Observation]:
+        """What was seen of one run. `name` is what its pid names, unless that is among the Jobs."""
+        named = self.reader.job(name) if name and (name.namespace, name.name) in existing else None
+        if named is not None and named.metadata.run_id == run_id:
+            jobs = [*jobs, named]  # made since the list was read
+        jobs += self._owners(jobs, pods)
+        seen = list(observe(jobs, pods, run_id, self.place))
+        if any(one.unseen_end for one in seen):
+            seen = list(observe(jobs, pods, run_id, self.place, self._last_node(run_id)))
+        yield from seen
+        if named is None or named.metadata.run_id not in {run_id, None}:
+            if name or not seen:
+                yield self._gone(name, run_id, named)
+        elif name and named.metadata.uid not in {job.metadata.uid for job in jobs}:
+            reason = f"Job {name.namespace}/{name.name}, which the run's pid names, carries no flow run's id (any more)"
+            yield Observation(condition=Condition.UNKNOWN, reason=reason)
+
+    def _owners(self, jobs: Sequence[k8s.Job], pods: Sequence[PodSight]) -> list[k8s.Job]:
+        """The Jobs of pods that ended, as far as no list showed them: their own label may have been taken off."""
+        known, found = {job.metadata.uid for job in jobs}, dict[str, k8s.Job]()
+        for pod in pods:
+            if pod.condition is Condition.EXITED and pod.job_name and pod.job_uid and pod.job_uid not in known:
+                owner = self.reader.job(JobName(pod.namespace, pod.job_name))
+                if owner is not None and owner.metadata.uid == pod.job_uid:
+                    found[pod.job_uid] = owner
+        return list(found.values())
+
+    def _gone(self, name: JobName | None, run_id: RunId, other: k8s.Job | None) -> Observation:
+        node = self._last_node(run_id)
+        if name is None:
+            unseen = node.state is not NodeState.WELL
+            return Observation(condition=Condition.GONE, reason=f"was not found{node.words}", unseen_end=unseen)
+        seen = gone(name, run_id, self.place, node)
+        if other is not None:
+            told = f"no longer exists: that name is now of a Job of flow run {other.metadata.run_id}"
+            return replace(seen, reason=told)
+        if self.reader.has_namespace(name.namespace):
+            return seen
+        # A namespace that is not there may be another cluster's, unless the pid names this one.
+        told = f"does not exist, nor does its namespace {name.namespace}"
+        return replace(seen, reason=told, needs_sighting=name.cluster_uid is None)
+
+    def _last_node(self, run_id: RunId) -> LastNode:
+        name = self.nodes.get(run_id)
+        return LastNode(name, self.reader.node(name)) if name else LastNode()
+
+    def _settled(self, pod: PodSight) -> PodSight:
+        """A pod of which nothing is heard is over if its node is gone; an end that nobody saw is one if it is well."""
+        in_doubt = pod.condition is Condition.UNKNOWN or pod.unseen_end
+        node = self.reader.node(pod.node) if pod.node and in_doubt else NodeState.UNSAID
+        if pod.condition is Condition.UNKNOWN:
+            return without_node(pod) if node is NodeState.GONE else pod
+        return replace(pod, unseen_end=False) if node is NodeState.WELL else pod

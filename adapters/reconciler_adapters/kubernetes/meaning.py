@@ -1,0 +1,230 @@
+"""What a run's Jobs and pods mean. Pure.
+
+The truth is the Job's, not the pod's: until it has the condition Complete or Failed it may make another pod, however
+its present one fares (seen on 1.33: 8 s, then 17 s without any pod between two tries; that doubles up to 6 minutes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from reconciler.model import Condition, Observation, Resource, RunId
+from reconciler.words import one_line
+from reconciler_adapters.kubernetes import objects as k8s
+from reconciler_adapters.kubernetes.pods import PodSight
+
+_PID = re.compile(r"(?:([^:]+):)?([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?):([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)")
+_HALF_A_SECOND = timedelta(seconds=0.5)  # creation times are whole seconds, cut off: the middle is meant
+_A_SECOND = timedelta(seconds=1)
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+_ALIVE_FIRST = (Condition.ALIVE, Condition.STARTING, Condition.STOPPING, Condition.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class JobName:
+    """What an infrastructure_pid says: `<namespace>:<job>`; before prefect-kubernetes 0.6.0 after the cluster's UID."""
+
+    namespace: str
+    name: str
+    cluster_uid: str | None = None
+
+    @classmethod
+    def parse(cls, pid: str | None) -> JobName | None:
+        found = _PID.fullmatch(pid or "")
+        return cls(found[2], found[3], found[1]) if found else None
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}:{self.name}"
+
+    def names(self, job: k8s.Job) -> bool:
+        return (job.metadata.namespace, job.metadata.name) == (self.namespace, self.name)
+
+
+class NodeState(StrEnum):
+    WELL = "well"  # its kubelet is heard of
+    LOST = "lost"
+    GONE = "gone"
+    UNSAID = "unsaid"  # nobody may tell us, or it is not known which one it was
+
+
+@dataclass(frozen=True, slots=True)
+class LastNode:
+    """Where a run was last seen alive, and how that node fares: what vanished from a node that is well has ended."""
+
+    name: str | None = None
+    state: NodeState = NodeState.UNSAID
+
+    @property
+    def words(self) -> str:
+        if self.state is NodeState.GONE:
+            return f" (its node {self.name} is gone)"
+        return f" (its node {self.name} is not heard of)" if self.state is NodeState.LOST else ""
+
+
+_NO_NODE = LastNode()
+
+
+def observe(
+    jobs: Sequence[k8s.Job], pods: Sequence[PodSight], run_id: RunId, place: str, node: LastNode = _NO_NODE
+) -> Iterator[Observation]:
+    """One observation for each Job of a run, and one for each pod whose Job is not among them."""
+    for job in jobs:
+        yield judge(job, [pod for pod in pods if pod.job_uid == job.metadata.uid], run_id, place, node)
+    known = {job.metadata.uid for job in jobs}
+    for pod in pods:
+        if pod.job_uid not in known:
+            yield orphan(pod, place)
+
+
+def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, node: LastNode = _NO_NODE) -> Observation:
+    """Say what was seen of one Job with its pods."""
+    last = max(pods, key=lambda pod: (pod.created_at or _LONG_AGO, pod.uid), default=None)
+    resource = _job_resource(job, run_id, place, last.node if last else node.name)
+    end, alive = _end(job), _most_alive(pods)
+    if alive is not None:
+        return _with_pod(alive, resource, is_over=end is not None)
+    unseen = any(pod.unseen_end for pod in pods) or _lacks_pods(job, pods, node)
+    if end is not None:
+        return _over(end, last, resource, "" if pods else node.words, unseen_end=unseen and end.type == "Failed")
+    if last is not None and ((last.lingers and not _tries_left(job)) or job.metadata.deletion_timestamp):
+        told = f"will not run again: {_of(last)}"
+        return replace(orphan(last, ""), reason=told, resource=resource, unseen_end=unseen)
+    if job.metadata.deletion_timestamp:  # a Job that is being deleted makes no pods
+        told = f"is being deleted, and has no pod left{node.words}"
+        return Observation(condition=Condition.EXITED, reason=told, resource=resource, unseen_end=unseen)
+    return Observation(condition=Condition.STARTING, reason=_between_pods(job, last), resource=resource)
+
+
+def _lacks_pods(job: k8s.Job, pods: Sequence[PodSight], node: LastNode) -> bool:
+    """Whether a pod is gone of which nobody can say how it ended: not its node either, or not which node it was."""
+    failed = job.status.failed or 0
+    if pods or failed > 1:
+        return failed > sum(pod.condition is Condition.EXITED for pod in pods)
+    return node.state is not NodeState.WELL
+
+
+def orphan(pod: PodSight, place: str) -> Observation:
+    """Say what was seen of a pod whose Job is gone: deleting a Job leaves its pod running by default (seen on 1.33)."""
+    told = f"{pod.reason}; its Job no longer exists" if pod.condition is Condition.EXITED else pod.reason
+    return Observation(
+        condition=pod.condition,
+        reason=_of(pod) if pod.condition is Condition.UNKNOWN else told,
+        resource=pod_resource(pod, place),
+        exit_code=pod.exit_code,
+        ended_at=pod.ended_at,
+        unseen_end=pod.unseen_end,
+    )
+
+
+def gone(name: JobName, run_id: RunId, place: str, node: LastNode = _NO_NODE) -> Observation:
+    """Say that neither a look-up by the run's id nor one by its pid found anything."""
+    return Observation(
+        condition=Condition.GONE,
+        reason=f"no longer exists{node.words}",
+        resource=Resource(
+            id=name.key,
+            title=f"Kubernetes Job {name.namespace}/{name.name}{place}",
+            run_id=run_id,
+            key=name.key,
+            node=node.name,
+        ),
+        unseen_end=node.state is not NodeState.WELL,
+    )
+
+
+def without_node(pod: PodSight) -> PodSight:
+    """Give up a pod whose node no longer exists: nobody will report on it, and the garbage collector takes it."""
+    told = f"was lost: its node {pod.node} no longer exists"
+    return replace(pod, condition=Condition.EXITED, reason=told, unseen_end=True, ended_at=None, exit_code=None)
+
+
+def pod_resource(pod: PodSight, place: str) -> Resource:
+    return Resource(
+        id=pod.uid,
+        title=f"Kubernetes pod {pod.namespace}/{pod.name}{place}",
+        run_id=pod.run_id,
+        key=f"{pod.namespace}:{pod.job_name}" if pod.job_name else "",
+        created_at=pod.created_at + _HALF_A_SECOND if pod.created_at else None,
+        created_within=_HALF_A_SECOND,
+        node=pod.node,
+    )
+
+
+def _job_resource(job: k8s.Job, run_id: RunId, place: str, node: str | None) -> Resource:
+    meta = job.metadata
+    return Resource(
+        id=meta.uid,
+        title=f"Kubernetes Job {meta.namespace}/{meta.name}{place}",
+        run_id=run_id,
+        key=f"{meta.namespace}:{meta.name}",
+        created_at=meta.creation_timestamp + _HALF_A_SECOND if meta.creation_timestamp else None,
+        created_within=_HALF_A_SECOND,
+        node=node,
+    )
+
+
+def _end(job: k8s.Job) -> k8s.Condition | None:
+    """The condition that ends a Job for good. FailureTarget and SuccessCriteriaMet only announce one (seen on 1.33)."""
+    for condition in job.status.conditions or ():
+        if condition.type in {"Complete", "Failed"} and condition.status == "True":
+            return condition
+    return None
+
+
+def _most_alive(pods: Sequence[PodSight]) -> PodSight | None:
+    ranked = [pod for condition in _ALIVE_FIRST for pod in pods if pod.condition is condition]
+    return ranked[0] if ranked else None
+
+
+def _with_pod(pod: PodSight, resource: Resource, *, is_over: bool) -> Observation:
+    """A Job with a pod that lives, or may."""
+    if pod.condition is Condition.UNKNOWN:
+        return Observation(condition=Condition.UNKNOWN, reason=_of(pod), resource=resource)
+    if is_over:
+        return Observation(condition=Condition.STOPPING, reason=f"is over, but {_of(pod)}", resource=resource)
+    told = pod.reason if pod.condition is Condition.ALIVE else f"has a pod that {pod.reason}"
+    return Observation(condition=pod.condition, reason=told, resource=resource)
+
+
+def _between_pods(job: k8s.Job, last: PodSight | None) -> str:
+    if job.spec.suspend:
+        return "is suspended"
+    if last is not None:
+        return f"has not made its next pod yet: {_of(last)}"
+    failed = job.status.failed or 0
+    return f"has no live pod ({failed} failed before)" if failed else "has no live pod"
+
+
+def _tries_left(job: k8s.Job) -> bool:
+    """Whether the Job may answer an ended pod with a new one. A policy may leave failures uncounted."""
+    spec = job.spec
+    limit = 6 if spec.backoff_limit is None else spec.backoff_limit
+    is_single = spec.completions in {None, 1} and spec.parallelism in {None, 0, 1}
+    return not is_single or spec.pod_failure_policy is not None or (job.status.failed or 0) < limit
+
+
+def _over(end: k8s.Condition, last: PodSight | None, resource: Resource, node: str, *, unseen_end: bool) -> Observation:
+    completed = end.type == "Complete"
+    told = "completed" if completed else f"failed: {end.reason or 'no reason given'}"
+    if last is not None and last.condition is Condition.EXITED:
+        told += f"; {_of(last)}"
+    elif not completed and end.message:
+        told += f" - {one_line(end.message)}"
+    return Observation(
+        condition=Condition.EXITED,
+        reason=told + node,
+        resource=resource,
+        exit_code=0 if completed else last.exit_code if last else None,
+        ended_at=end.last_transition_time + _A_SECOND if end.last_transition_time else None,
+        unseen_end=unseen_end,
+    )
+
+
+def _of(pod: PodSight) -> str:
+    node = f" on node {pod.node}" if pod.node else ""
+    return f"pod {pod.name}{node} {pod.reason}"
