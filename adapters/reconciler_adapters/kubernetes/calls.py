@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -39,10 +40,11 @@ _OK, _CREATED, _BAD, _UNAUTHORIZED, _EXPIRED, _TOO_MANY = 200, 201, 400, 401, 41
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, said: k8s.Status) -> None:
+    def __init__(self, status: int, said: k8s.Status, *, was_anonymous: bool) -> None:
         super().__init__(said.message or said.reason or "without a reason")
         self.status = status
         self.said = said
+        self.was_anonymous = was_anonymous
 
 
 class Conversation:
@@ -118,7 +120,7 @@ class Conversation:
         import urllib3
 
         url = f"{self._connection.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": accept} | self._connection.headers()
+        headers = {"Accept": accept} | self._credentials
         if body is not None:
             headers["Content-Type"] = "application/json"
         # No retries: urllib3 would obey Retry-After and multiply time-outs (4 requests in 4 s for 1 s, client 37).
@@ -135,7 +137,8 @@ class Conversation:
             raise
         if failed:
             response.close()
-            raise Refused(response.status, _said(self._connection.hide(text.decode(errors="replace"))))
+            said = _said(self._connection.hide(text.decode(errors="replace")))
+            raise Refused(response.status, said, was_anonymous=not self._credentials and not self._connection.files)
         response.release_conn()
         return text
 
@@ -148,6 +151,11 @@ class Conversation:
             self._seconds_left()
             if limit is not None and size >= limit:
                 return
+
+    @cached_property
+    def _credentials(self) -> dict[str, str]:
+        """Asked for once: each time may run a program."""
+        return self._connection.headers()
 
     def _seconds_left(self) -> float:
         seconds = self._deadline - time.monotonic()
@@ -182,7 +190,7 @@ def conversation(connection: Connection, deadline: float) -> Iterator[Conversati
     # ValueError: what cannot be decoded, msgspec's errors among them; RecursionError: what is nested without end.
     except (Refused, HTTPError, OSError, ValueError, RecursionError) as error:
         kind, cause, remedy = explain(error, max(deadline - began, 0.0))
-        raise kind(f"Kubernetes API at {connection.url}: {cause}; {remedy}") from error
+        raise kind(f"Kubernetes API at {connection.shown_url}: {cause}; {remedy}") from error
 
 
 def explain(error: BaseException, seconds: float) -> tuple[type[AdapterError], str, str]:
@@ -192,6 +200,8 @@ def explain(error: BaseException, seconds: float) -> tuple[type[AdapterError], s
 
 def _refused(error: Refused) -> tuple[type[AdapterError], str, str]:
     cause = f"it answered {error.status} ({one_line(error)})"
+    if error.was_anonymous and error.status in {_UNAUTHORIZED, FORBIDDEN}:
+        return Misconfigured, cause, "the kubeconfig's user gave no credentials: see whether its program (exec) works"
     if error.status == _UNAUTHORIZED:
         return Misconfigured, cause, "its credentials are not valid (any more): renew the token or the certificate"
     if error.status == FORBIDDEN:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from reconciler.options import read_options
 from reconciler.ports import Misconfigured
@@ -70,7 +71,7 @@ class Cluster:
         except (ConfigException, YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             source = "the account of this pod" if self.uses_own_account else self.kubeconfig or kubeconfig_path()
             raise Misconfigured(
-                f"the Kubernetes credentials in {source} cannot be used: {one_line(error)}; "
+                f"the Kubernetes credentials in {source} cannot be used: {_why(error)}; "
                 "see the options `kubeconfig` and `context`"
             ) from error
         return Connection(configuration, pool, self.cluster_name or context)
@@ -108,16 +109,29 @@ class Connection:
         return str(self.configuration.host).rstrip("/")
 
     @property
+    def shown_url(self) -> str:
+        """The address for sentences, without what may be a password."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
     def is_fresh(self) -> bool:
         return time.monotonic() - self.made_at < _MAX_AGE
 
     def headers(self) -> dict[str, str]:
         """The credentials. The client's own hook renews a token that expires; that may run a program or read a file."""
-        token = self.configuration.auth_settings().get("BearerToken")
-        value = str(token["value"] or "").strip() if token else ""  # a file with a token may end in a line break
-        if not value.isprintable():  # http.client refuses it, and quotes it
+        token = self.configuration.auth_settings().get("BearerToken") or {}
+        # client 36.0.0 keeps the token under a name that its own settings do not look for
+        told = token.get("value") or self.configuration.get_api_key_with_prefix("authorization") or ""
+        value = str(told).strip()  # a file with a token may end in a line break
+        if not (value.isascii() and value.isprintable()):  # http.client refuses it, and quotes it
             raise Misconfigured("the Kubernetes token holds what cannot be sent: write it anew, on one line")
         return {"Authorization": value} if value else {}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The client certificate and its key, if there are."""
+        return tuple(filter(None, [self.configuration.cert_file, self.configuration.key_file]))
 
     def hide(self, text: str) -> str:
         """Take the token out: a proxy may quote what it was sent."""
@@ -128,6 +142,30 @@ class Connection:
 
     def close(self) -> None:
         self.pool.clear()
+
+    def drop_files(self, successor: Connection) -> None:
+        """Remove the client's temporary files with keys that its successor does not use.
+
+        The client keeps them, by content, until the process ends; a plugin may give a new certificate each time.
+        """
+        from kubernetes.config import kube_config
+
+        files = set(self.files) - set(successor.files)
+        kept = getattr(kube_config, "_temp_files", {})
+        for content in [content for content, path in kept.items() if path in files]:
+            Path(kept.pop(content)).unlink(missing_ok=True)
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a kubeconfig, without what stands in it: the client and YAML quote users with their keys."""
+    from kubernetes.config import ConfigException
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, ConfigException):
+        return one_line(str(error).partition(" in ")[0])
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1} is not YAML"
+    return one_line(error) if isinstance(error, OSError) else "it is not of the expected form"
 
 
 def kubeconfig_path() -> str:

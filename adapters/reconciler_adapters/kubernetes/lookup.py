@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reconciler.model import Condition, FlowRun, Observation, RunId
 from reconciler_adapters.kubernetes import objects as k8s
 from reconciler_adapters.kubernetes.meaning import JobName, LastNode, NodeState, gone, observe, without_node
-from reconciler_adapters.kubernetes.pods import PodSight
+from reconciler_adapters.kubernetes.pods import PodSight, sight
 from reconciler_adapters.kubernetes.reader import Reader
 
 
@@ -23,21 +23,38 @@ class LookUp:
 
     def of(self, runs: Sequence[FlowRun]) -> dict[RunId, list[Observation]]:
         ids = [run.id for run in runs]
-        jobs, pods = dict[RunId | None, list[k8s.Job]](), dict[RunId, list[PodSight]]()
+        pods: dict[RunId, list[PodSight]] = {run_id: [] for run_id in ids}
+        jobs: dict[RunId, list[k8s.Job]] = {run_id: [] for run_id in ids}
         for pod in self.reader.pods_of(ids):
-            pods.setdefault(pod.run_id, []).append(self._settled(pod))
+            pods[pod.run_id].append(self._settled(pod))
         for job in self.reader.jobs_of(ids):
-            jobs.setdefault(job.metadata.run_id, []).append(job)
+            if job.metadata.run_id:
+                jobs[job.metadata.run_id].append(job)
+        self._add_unlabelled(pods, jobs)
         unlisted = {
             run_id: name
-            for run_id in ids
-            if (name := self.names.get(run_id)) and not any(name.names(job) for job in jobs.get(run_id, ()))
+            for run_id, name in self.names.items()
+            if name.place not in {job.metadata.place for job in jobs[run_id]}
         }
         existing = self.reader.existing(unlisted.values())
         return {
-            run_id: list(self._of(run_id, jobs.get(run_id, []), pods.get(run_id, []), unlisted.get(run_id), existing))
-            for run_id in ids
+            run_id: list(self._of(run_id, jobs[run_id], pods[run_id], unlisted.get(run_id), existing)) for run_id in ids
         }
+
+    def _add_unlabelled(self, pods: dict[RunId, list[PodSight]], jobs: Mapping[RunId, Sequence[k8s.Job]]) -> None:
+        """Give each run of which no pod was found by its id those of its Jobs that carry none, by the Job's name."""
+        runs: dict[tuple[str, str], set[RunId]] = {}
+        for run_id, many in pods.items():
+            places = [job.metadata.place for job in jobs[run_id]]
+            places += [self.names[run_id].place] if run_id in self.names else []
+            for place in places if not many else ():
+                runs.setdefault(place, set()).add(run_id)
+        for place, pod in self.reader.unlabelled_pods_of(runs):
+            for run_id in runs[place]:
+                seen = self._settled(sight(pod, run_id))
+                # a name outlives its Job: an end counts only for the Job that owned the pod, a life for each
+                if seen.condition is not Condition.EXITED or seen.job_uid in {job.metadata.uid for job in jobs[run_id]}:
+                    pods[run_id].append(seen)
 
     def _of(
         self,
@@ -48,17 +65,20 @@ class LookUp:
         existing: set[tuple[str, str]],
     ) -> Iterator[Observation]:
         """What was seen of one run. `name` is what its pid names, unless that is among the Jobs."""
-        named = self.reader.job(name) if name and (name.namespace, name.name) in existing else None
-        if named is not None and named.metadata.run_id == run_id:
+        named = self.reader.job(name) if name and name.place in existing else None
+        other = None if named is None or named.metadata.run_id in {run_id, None} else named
+        if other is not None:
+            pods = [pod for pod in pods if pod.job_uid != other.metadata.uid]
+        elif named is not None and named.metadata.run_id == run_id:
             jobs = [*jobs, named]  # made since the list was read
         jobs += self._owners(jobs, pods)
         seen = list(observe(jobs, pods, run_id, self.place))
         if any(one.unseen_end for one in seen):
             seen = list(observe(jobs, pods, run_id, self.place, self._last_node(run_id)))
         yield from seen
-        if named is None or named.metadata.run_id not in {run_id, None}:
+        if named is None or other is not None:
             if name or not seen:
-                yield self._gone(name, run_id, named)
+                yield self._gone(name, run_id, other)
         elif name and named.metadata.uid not in {job.metadata.uid for job in jobs}:
             reason = f"Job {name.namespace}/{name.name}, which the run's pid names, carries no flow run's id (any more)"
             yield Observation(condition=Condition.UNKNOWN, reason=reason)

@@ -19,7 +19,7 @@ from reconciler_adapters.kubernetes.pods import PodSight
 
 _PID = re.compile(r"(?:([^:]+):)?([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?):([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)")
 _HALF_A_SECOND = timedelta(seconds=0.5)  # creation times are whole seconds, cut off: the middle is meant
-_A_SECOND = timedelta(seconds=1)
+_OWN_CONTROLLER = "kubernetes.io/job-controller"
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 _ALIVE_FIRST = (Condition.ALIVE, Condition.STARTING, Condition.STOPPING, Condition.UNKNOWN)
 
@@ -41,8 +41,9 @@ class JobName:
     def key(self) -> str:
         return f"{self.namespace}:{self.name}"
 
-    def names(self, job: k8s.Job) -> bool:
-        return (job.metadata.namespace, job.metadata.name) == (self.namespace, self.name)
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.namespace, self.name
 
 
 class NodeState(StrEnum):
@@ -88,6 +89,10 @@ def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, nod
     end, alive = _end(job), _most_alive(pods)
     if alive is not None:
         return _with_pod(alive, resource, is_over=end is not None)
+    is_over = end is not None or job.metadata.deletion_timestamp is not None
+    if life := _life_out_of_sight(job, pods, has_ended=end is not None):
+        condition = Condition.STOPPING if is_over else Condition.ALIVE
+        return Observation(condition=condition, reason=life, resource=resource)
     unseen = any(pod.unseen_end for pod in pods) or _lacks_pods(job, pods, node)
     if end is not None:
         return _over(end, last, resource, "" if pods else node.words, unseen_end=unseen and end.type == "Failed")
@@ -100,6 +105,19 @@ def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, nod
     return Observation(condition=Condition.STARTING, reason=_between_pods(job, last), resource=resource)
 
 
+def _life_out_of_sight(job: k8s.Job, pods: Sequence[PodSight], *, has_ended: bool) -> str:
+    """Pods that no list by the run's id showed, or nothing.
+
+    Workers before prefect-kubernetes 0.6 label the Job alone (0.5.3 read; prefect #17401), and so do some manifests.
+    """
+    unlisted = (job.status.active or 0) - sum(pod.lingers for pod in pods)
+    if unlisted > 0:
+        return f"has {unlisted} active pod{'s' * (unlisted > 1)} without the flow run's id"
+    manager = job.spec.managed_by
+    elsewhere = manager and manager != _OWN_CONTROLLER and not (pods or has_ended)
+    return f"is managed by {one_line(manager, 80)}, so its pods may be in another cluster" if elsewhere else ""
+
+
 def _lacks_pods(job: k8s.Job, pods: Sequence[PodSight], node: LastNode) -> bool:
     """Whether a pod is gone of which nobody can say how it ended: not its node either, or not which node it was."""
     failed = job.status.failed or 0
@@ -110,7 +128,8 @@ def _lacks_pods(job: k8s.Job, pods: Sequence[PodSight], node: LastNode) -> bool:
 
 def orphan(pod: PodSight, place: str) -> Observation:
     """Say what was seen of a pod whose Job is gone: deleting a Job leaves its pod running by default (seen on 1.33)."""
-    told = f"{pod.reason}; its Job no longer exists" if pod.condition is Condition.EXITED else pod.reason
+    without_job = pod.condition is Condition.EXITED and pod.job_name
+    told = f"{pod.reason}; its Job no longer exists" if without_job else pod.reason
     return Observation(
         condition=pod.condition,
         reason=_of(pod) if pod.condition is Condition.UNKNOWN else told,
@@ -194,6 +213,8 @@ def _with_pod(pod: PodSight, resource: Resource, *, is_over: bool) -> Observatio
 def _between_pods(job: k8s.Job, last: PodSight | None) -> str:
     if job.spec.suspend:
         return "is suspended"
+    if last is not None and last.lingers:
+        return f"makes its next pod only when the other containers have ended: {_of(last)}"
     if last is not None:
         return f"has not made its next pod yet: {_of(last)}"
     failed = job.status.failed or 0
@@ -220,7 +241,7 @@ def _over(end: k8s.Condition, last: PodSight | None, resource: Resource, node: s
         reason=told + node,
         resource=resource,
         exit_code=0 if completed else last.exit_code if last else None,
-        ended_at=end.last_transition_time + _A_SECOND if end.last_transition_time else None,
+        ended_at=k8s.at_the_latest(end.last_transition_time),
         unseen_end=unseen_end,
     )
 

@@ -5,7 +5,7 @@ A field that says nothing is left out or null on the wire, so each has a default
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -15,6 +15,14 @@ RUN_LABEL = "prefect.io/flow-run-id"
 FLOW_CONTAINER = "prefect-job"  # as prefect-kubernetes names it; a custom manifest may not
 
 ItemT = TypeVar("ItemT")
+
+_A_SECOND = timedelta(seconds=1)
+_YEARS = range(2000, 9000)  # a kubelet that does not know may say 1970; anybody who may write a status, 9999
+
+
+def at_the_latest(told: datetime | None) -> datetime | None:
+    """A time as late as it can have been, since its fraction of a second was cut off. None for one that is no time."""
+    return told + _A_SECOND if told and told.year in _YEARS else None
 
 
 class Struct(msgspec.Struct, rename="camel", gc=False, kw_only=True):
@@ -36,6 +44,11 @@ class Labels(Struct):
             return None
 
 
+class Annotations(Struct):
+    # set by injectors of sidecars: the container that the pod is there for
+    default_container: str | None = msgspec.field(default=None, name="kubectl.kubernetes.io/default-container")
+
+
 class Owner(Struct):
     kind: str
     name: str
@@ -48,6 +61,7 @@ class Metadata(Struct):
     uid: str
     namespace: str = ""
     labels: Labels | None = None
+    annotations: Annotations | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     owner_references: list[Owner] | None = None
@@ -55,6 +69,10 @@ class Metadata(Struct):
     @property
     def run_id(self) -> UUID | None:
         return self.labels.run_id if self.labels else None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.namespace, self.name
 
 
 class Condition(Struct):
@@ -70,11 +88,13 @@ class JobSpec(Struct):
     backoff_limit: int | None = None  # the server fills in 6
     completions: int | None = None
     parallelism: int | None = None
+    managed_by: str | None = None
     pod_failure_policy: dict[str, object] | None = None
 
 
 class JobStatus(Struct):
     conditions: list[Condition] | None = None
+    active: int | None = None  # pods that have not ended
     failed: int | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from reconciler.model import Condition, RunId
 from reconciler.words import one_line, signal_name
@@ -13,9 +13,7 @@ from reconciler_adapters.kubernetes import objects as k8s
 # Set on a pod by the kubelet, so that it saw the end; this one is set by others when the kubelet is not heard of.
 _NODE_LOST = "NodeLost"
 _GIVEN_UP = {"DeletionByPodGC", "DeletionByTaintManager"}
-_A_SECOND = timedelta(seconds=1)
 _OUT_OF_MEMORY = "OOMKilled"
-_LONG_AGO = 2000  # a kubelet that does not know when a container ended may say 1970
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,8 @@ class PodSight:
 def sight(pod: k8s.Pod, run_id: RunId) -> PodSight:
     """Reduce a pod. Phases and conditions as seen on Kubernetes 1.33."""
     meta, found = pod.metadata, _found(pod)
-    job = next((owner for owner in meta.owner_references or () if owner.kind == "Job"), None)
+    # Whatever a flow makes may name its Job as an owner, to be swept with it: the controller is but one.
+    job = next((one for one in meta.owner_references or () if one.kind == "Job" and one.controller), None)
     label = meta.labels.job if meta.labels else None
     return PodSight(
         run_id=run_id,
@@ -93,9 +92,10 @@ def _found(pod: k8s.Pod) -> _Found:
 
 def _flow_name(pod: k8s.Pod) -> str | None:
     """The container that runs the flow. None if it cannot be told: an injected sidecar may stand first."""
-    names = [container.name for container in pod.spec.containers]
-    if k8s.FLOW_CONTAINER in names:
-        return k8s.FLOW_CONTAINER
+    names, annotations = [container.name for container in pod.spec.containers], pod.metadata.annotations
+    for name in (k8s.FLOW_CONTAINER, annotations.default_container if annotations else None):
+        if name in names:
+            return name
     return names[0] if len(names) == 1 else None
 
 
@@ -170,13 +170,11 @@ def _ended(pod: k8s.Pod) -> _Found:
     told = "; ".join(word for word in words if word) or (
         "succeeded" if status.phase == "Succeeded" else f"failed{_told(status.reason, status.message)}"
     )
-    ended_at = end.finished_at if end else None
     return _Found(
         Condition.EXITED,
         told,
         exit_code=end.exit_code if end else 0 if status.phase == "Succeeded" else None,
-        # cut to seconds on the wire: the latest that it can have been
-        ended_at=ended_at + _A_SECOND if ended_at and ended_at.year >= _LONG_AGO else None,
+        ended_at=k8s.at_the_latest(end.finished_at) if end else None,
         unseen_end=_is_unseen(pod),
     )
 

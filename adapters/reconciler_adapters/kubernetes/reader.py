@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from reconciler.model import RunId
@@ -16,7 +16,9 @@ ItemT = TypeVar("ItemT")
 SeenT = TypeVar("SeenT")
 
 JOBS, PODS, NAMESPACES, NODES = "/apis/batch/v1/{}jobs", "/api/v1/{}pods", "/api/v1/namespaces", "/api/v1/nodes"
+Place = tuple[str, str]  # the namespace and the name of a Job
 _BATCH = 100  # runs in one `in (...)`: an address of 4 kB
+_LONGEST_LABEL = 63  # a longer value in a selector is refused, and no pod has it
 _MANY = 100  # names; above this one list of all Jobs' names is cheaper than a look at each
 _MANY_NODES = 50
 
@@ -29,7 +31,7 @@ class Reader:
         self._cluster = cluster
         self._namespaces: dict[str, bool] = {}
         self._nodes: dict[str, NodeState] = {}
-        self._jobs: dict[tuple[str, str], k8s.Job | None] = {}
+        self._jobs: dict[Place, k8s.Job | None] = {}
         self._may_read_nodes = True
 
     def live_pods(self) -> list[PodSight]:
@@ -56,7 +58,7 @@ class Reader:
         asked = set(run_ids)
         return [
             job
-            for selector in _selectors(run_ids)
+            for selector in _selectors(k8s.RUN_LABEL, run_ids)
             for job in self._listed(JOBS, k8s.Job, lambda job: job, labelSelector=selector)
             if job.metadata.run_id in asked
         ]
@@ -66,28 +68,43 @@ class Reader:
         asked = set(run_ids)
         return [
             pod
-            for selector in _selectors(run_ids)
+            for selector in _selectors(k8s.RUN_LABEL, run_ids)
             for pod in self._listed(PODS, k8s.Pod, _sight, labelSelector=selector)
             if pod.run_id in asked
         ]
 
-    def existing(self, names: Iterable[JobName]) -> set[tuple[str, str]]:
+    def unlabelled_pods_of(self, jobs: Collection[Place]) -> list[tuple[Place, k8s.Pod]]:
+        """Every pod of these Jobs that carries no run's id: older workers label the Job alone (see `meaning.py`)."""
+
+        def take(pod: k8s.Pod) -> tuple[Place, k8s.Pod] | None:
+            labels = pod.metadata.labels or k8s.Labels()
+            place = pod.metadata.namespace, labels.job or ""
+            return (place, pod) if labels.run_id is None and place in jobs else None
+
+        names = sorted({name for _, name in jobs if len(name) <= _LONGEST_LABEL})
+        return [
+            found
+            for selector in _selectors("job-name", names)
+            for found in self._listed(PODS, k8s.Pod, take, labelSelector=selector)
+        ]
+
+    def existing(self, names: Iterable[JobName]) -> set[Place]:
         """Which of these may exist: all of them if they are few, else those that a list of all Jobs' names holds."""
-        wanted = {(name.namespace, name.name) for name in names}
+        wanted = {name.place for name in names}
         if len(wanted) <= _MANY:
             return wanted
 
-        def take(one: k8s.Bare) -> tuple[str, str] | None:
+        def take(one: k8s.Bare) -> Place | None:
             place = one.metadata.namespace, one.metadata.name
             return place if place in wanted else None
 
         return set(self._listed(JOBS, k8s.Bare, take))
 
     def job(self, name: JobName) -> k8s.Job | None:
-        place = name.namespace, name.name
-        if place not in self._jobs:
-            self._jobs[place] = self._talk.found(JOBS.format(f"namespaces/{name.namespace}/"), name.name, k8s.Job)
-        return self._jobs[place]
+        if name.place not in self._jobs:
+            path = JOBS.format(f"namespaces/{name.namespace}/")
+            self._jobs[name.place] = self._talk.found(path, name.name, k8s.Job)
+        return self._jobs[name.place]
 
     def has_namespace(self, name: str) -> bool:
         if name not in self._namespaces:
@@ -134,6 +151,6 @@ def _sight(pod: k8s.Pod) -> PodSight | None:
     return sight(pod, run_id) if run_id else None
 
 
-def _selectors(run_ids: Sequence[RunId]) -> Iterator[str]:
-    for start in range(0, len(run_ids), _BATCH):
-        yield f"{k8s.RUN_LABEL} in ({','.join(map(str, run_ids[start : start + _BATCH]))})"
+def _selectors(label: str, values: Sequence[object]) -> Iterator[str]:
+    for start in range(0, len(values), _BATCH):
+        yield f"{label} in ({','.join(map(str, values[start : start + _BATCH]))})"

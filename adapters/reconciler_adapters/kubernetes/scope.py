@@ -48,6 +48,7 @@ class KubernetesScope:
         self.name = name
         self._cluster = Cluster.of(name, options)
         self._connection: Connection | None = None
+        self._latest: Connection | None = None  # the same, or the one that was closed last
         self._cluster_uid: str | None = None  # as last read; None: not read yet, or this account may not
         self._nodes: dict[RunId, str] = {}  # where a pod of each run was last seen alive
 
@@ -123,7 +124,10 @@ class KubernetesScope:
         """Talk through the connection that is open. A failure closes it: the next one reads the credentials anew."""
         if self._connection is None or not self._connection.is_fresh:
             self.close()
-            self._connection = self._cluster.connect()
+            former, self._latest = self._latest, self._cluster.connect()
+            self._connection = self._latest
+            if former is not None:
+                former.drop_files(self._latest)
         try:
             with conversation(self._connection, deadline) as talk:
                 yield talk
