@@ -99,7 +99,9 @@ def rule_5_unmanaged(matter: Matter) -> Finding | None:
         why = "; ".join(absence.why_not for absence in weighed.absent)
     else:
         why = unmapped_sentence(run)
-    return matter.verdict(Verdict.UNMANAGED, "5", why)
+    ends = (ended_sentence(sight, matter.snapshot.taken_at) for sight in weighed.parts)
+    parts = (f"{end}, which may be a part of it only" for end in sorted(ends))
+    return matter.verdict(Verdict.UNMANAGED, "5", "; ".join([why, *parts]))
 
 
 def rule_6_exited(matter: Matter) -> Finding | None:

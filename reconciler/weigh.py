@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
-from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting, StateRecord, StateType
+from reconciler.attempts import Attempt, attempt_of
+from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting
 from reconciler.snapshot import Case, Look, ScopeView, Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of a run, since the first PENDING of the last unbroken series of them. Server's clock."""
-
-    began: datetime
-    is_only: bool
-    former_ended: datetime  # last state before it: nothing is made for the former attempt after that
-    resumed: datetime  # as `began`, or later: when the run last left a final state
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +35,7 @@ class Weighed:
     live: tuple[Sight, ...]
     blind: tuple[str, ...]
     ended: tuple[Sight, ...]
+    parts: tuple[Sight, ...]  # ended too, but maybe only a part of what runs the flow
     absent: tuple[Absence, ...]
     counted_in: frozenset[str]  # scopes where the absence of this run would count
 
@@ -58,26 +49,9 @@ def weigh(case: Case, snapshot: Snapshot) -> Weighed:
         live=tuple(sight for scale in scales for sight in scale.live()),
         blind=tuple(text for scale in scales for text in scale.blind()),
         ended=tuple(sight for scale in scales for sight in scale.ended()),
+        parts=tuple(sight for scale in scales for sight in scale.parts()),
         absent=tuple(absence for scale in scales for absence in scale.absent()),
         counted_in=frozenset(scale.look.scope for scale in scales if scale.could_vanish()),
-    )
-
-
-def attempt_of(history: tuple[StateRecord, ...]) -> Attempt:
-    """Find the present attempt. Observers propose PENDING again and again, so a series of them is one beginning."""
-    begins = [
-        number
-        for number, record in enumerate(history)
-        if record.type is StateType.PENDING and (number == 0 or history[number - 1].type is not StateType.PENDING)
-    ]
-    first = begins[-1] if begins else 0
-    leaves = [after.timestamp for before, after in pairwise(history) if before.type.is_terminal]
-    began = history[first].timestamp
-    return Attempt(
-        began=began,
-        is_only=len(begins) <= 1 and all(record.type is StateType.SCHEDULED for record in history[:first]),
-        former_ended=history[max(first - 1, 0)].timestamp,
-        resumed=max([began, *leaves]),
     )
 
 
@@ -103,8 +77,31 @@ class _Scale:
 
     def ended(self) -> Iterator[Sight]:
         for seen in self._of(Condition.EXITED):
-            if seen.resource and self._is_of_this_attempt(seen.resource):
+            if seen.resource and self._is_of_this_attempt(seen.resource) and not self._may_be_a_part(seen):
                 yield Sight(self.scope, seen)
+
+    def parts(self) -> Iterator[Sight]:
+        for seen in self._of(Condition.EXITED):
+            if seen.resource and self._is_of_this_attempt(seen.resource) is not False and self._may_be_a_part(seen):
+                yield Sight(self.scope, seen)
+
+    def _may_be_a_part(self, seen: Observation) -> bool:
+        """Whether something else may run the flow, and have started what ended: labels are copied.
+
+        Without a pid any such thing looks like what runs the flow, so it is believed only where the run is mapped. With
+        one, nothing else that ended speaks for what the pid names while that is said to be gone.
+        """
+        run, ended = self.case.run, seen.resource
+        if seen.condition is not Condition.EXITED or ended is None:
+            return False
+        if run.pid is None:
+            return not self.look.mapped
+        gone = [one.resource for one in self._of(Condition.GONE) if one.resource]
+        if ended.is_named_by(run.pid) or not any(resource.is_named_by(run.pid) for resource in gone):
+            return False
+        if self.attempt is None:  # the pid may be an earlier attempt's: it must become a suspect, by one or the other
+            return run.may_run and self.counts()[0] is not None
+        return not self._pid_is_older(run.pid)
 
     def could_vanish(self) -> bool:
         """Whether the run is one of those of which the breaker takes its share."""
@@ -135,6 +132,8 @@ class _Scale:
         if resource is None:
             yield "it names no resource that ended"
             return
+        if self._may_be_a_part(seen):
+            return  # nothing rests on it
         if self.attempt is None:
             return  # a suspect: its history is read, and then it is asked again
         mine = self._is_of_this_attempt(resource)
@@ -166,8 +165,9 @@ class _Scale:
         return self.case.run.may_run and reported - ended > self._uncertainty
 
     def absent(self) -> Iterator[Absence]:
-        """Only GONE, or resources of earlier attempts: nothing of this attempt is there."""
+        """Only GONE, resources of earlier attempts, or ended parts: nothing that runs this attempt is there."""
         left = [seen for seen in self.look.observations if seen.condition is not Condition.GONE]
+        left = [seen for seen in left if not self._may_be_a_part(seen)]
         if not self.concerned or not self.look.observations or self.look.error is not None:
             return
         if all(seen.resource and self._is_of_this_attempt(seen.resource) is False for seen in left):
@@ -180,6 +180,11 @@ class _Scale:
         run, look = self.case.run, self.look
         if run.pid is None and run.work_pool is None:
             return None, "it has neither work pool nor infrastructure_pid"
+        if run.pid is None and not look.mapped:
+            return None, (
+                f"it has no infrastructure_pid, and scope '{look.scope}' is not mapped to it: "
+                f'if it runs there, add `work_pools = ["{run.work_pool}"]` to that scope'
+            )
         if look.place is Place.ELSEWHERE:
             return None, f"its infrastructure_pid '{_short(run.pid)}' points outside scope '{look.scope}'"
         if self._sighting() is not None:

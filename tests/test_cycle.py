@@ -167,6 +167,21 @@ def test_strangers_of_in_flight_runs_are_sightings() -> None:
     assert [f.run.id for f in bench.api.written] == [runs[0].id]
 
 
+def test_what_ends_or_vanishes_where_a_run_without_a_pid_is_not_mapped_says_nothing_of_it() -> None:
+    bench = Bench(mapping=RunMapping(work_pools=frozenset({"another"})))
+    run = flow_run(None, work_pool=None)
+    bench.api.runs.append(run)
+    bench.scope.strangers = [bench.scope.resource(run)]
+    assert bench.verdict(bench.run(), run) is Verdict.HEALTHY
+    bench.scope.strangers.clear()
+    for answer in (bench.scope.exited(run, 0, run.state_since + timedelta(seconds=60)), bench.scope.gone(run)):
+        bench.scope.answers[run.id] = [answer]
+        report = bench.run()
+        assert bench.verdict(report, run) is Verdict.UNMANAGED
+        assert exit_code(report, tells_zombies=True) == 0
+    assert not bench.api.written
+
+
 def two_places(**mapping: bool) -> tuple[Bench, FakeScope, FakeScope]:
     """Runs are mapped to `here`; `there` only shows them."""
     here, there = FakeScope("here"), FakeScope("there", place="engine-2")

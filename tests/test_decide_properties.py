@@ -9,6 +9,7 @@ from uuid import uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.attempts import attempt_of
 from reconciler.decide import decide
 from reconciler.model import (
     ClockOffset,
@@ -24,7 +25,24 @@ from reconciler.model import (
 from reconciler.plan import Finding, Mode, Policy, transition_id
 from reconciler.snapshot import Case, FirstLook, Look
 
-from .spec import NOW, POLICY, ago, asleep, beat, first_look, resource, run, scope, sighting, snapshot
+from .spec import (
+    NOW,
+    POLICY,
+    ago,
+    asleep,
+    beat,
+    case,
+    exited,
+    first_look,
+    gone,
+    history,
+    look,
+    resource,
+    run,
+    scope,
+    sighting,
+    snapshot,
+)
 
 SECONDS = st.sampled_from([0, 5, 9, 10, 11, 29, 30, 31, 45, 60, 199, 200, 201, 350, 600, 900, 1200])
 NAMES = st.sampled_from(["res-1", "res-2"])
@@ -94,8 +112,25 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def parted(draw: st.DrawFn) -> Case:
+    """One thing has ended; what the pid names may be another, which is gone, or was never here."""
+    of = run(
+        draw(st.sampled_from(["RUNNING", "PENDING"])), pid=draw(st.sampled_from(["base:res-1", "base:res-2", None]))
+    )
+    ended, absent = exited(of, made=350), gone(of, resource=resource(of, name="res-2"))
+    old = sighting(of, made=draw(st.sampled_from([350, 800])), name="res-2")
+    where = look(
+        *draw(st.sampled_from([[ended], [ended, absent]])),
+        mapped=draw(st.booleans()),
+        sightings=draw(st.sampled_from([(), (sighting(of),), (sighting(of), old)])),
+    )
+    second = history(of, ("PENDING", 900), ("RUNNING", 890), ("SCHEDULED", 500), ("PENDING", 360))
+    return case(of, where, past=draw(st.sampled_from([None, second])))
+
+
+@st.composite
 def snapshots(draw: st.DrawFn):
-    several = draw(st.lists(cases(), min_size=1, max_size=6))
+    several = draw(st.lists(cases() | parted(), min_size=1, max_size=6))
     views = tuple(
         scope(
             name,
@@ -171,6 +206,30 @@ def test_what_the_pid_names_decides_whose_resource_it_is(snap) -> None:
             if look.place is Place.HERE or (look.mapped and snap.scopes[look.scope].exclusive)
         ]
         assert pid is None or any(thing.is_named_by(pid) for thing in known) or only
+
+
+@settings(max_examples=300, deadline=None)
+@given(snapshots())
+def test_the_end_of_a_part_is_not_the_end_of_the_run(snap) -> None:
+    """Without a pid only where the run is mapped; with one, not while what it names of this attempt is gone."""
+    for finding in _zombies(snap).values():
+        one = _case(snap, finding)
+        where, pid = next(look for look in one.looks if look.scope == finding.scope), one.run.pid
+        ended = finding.observation.resource if finding.rule == "6" else None
+        if pid is None:
+            assert where.mapped
+        elif ended is not None and not ended.is_named_by(pid):
+            known = [seen for seen in where.observations if seen.resource and seen.resource.is_named_by(pid)]
+            older = [seen for seen in where.sightings if seen.resource.is_named_by(pid)]
+            is_gone = any(seen.condition is Condition.GONE for seen in known)
+            assert not is_gone or (not attempt_of(one.history).is_only and (older or known))
+
+
+@settings(max_examples=200, deadline=None)
+@given(snapshots())
+def test_every_absence_is_one_of_which_the_breaker_takes_its_share(snap) -> None:
+    for one in decide(snap, POLICY).judged:
+        assert not one.finding.is_absent or one.finding.scope in one.weighed.counted_in
 
 
 @settings(max_examples=200, deadline=None)

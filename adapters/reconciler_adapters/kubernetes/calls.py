@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 ItemT = TypeVar("ItemT")
+ObjectT = TypeVar("ObjectT", k8s.Bare, k8s.Job, k8s.Node)
 SeenT = TypeVar("SeenT")
 
 _PAGE = 500
@@ -76,10 +77,13 @@ class Conversation:
                 expired = error
         raise expired
 
-    def found(self, path: str, name: str, kind: type[ItemT]) -> ItemT | None:
+    def found(self, path: str, name: str, kind: type[ObjectT]) -> ObjectT | None:
         """Look at one object. None: the server says that this very object does not exist."""
         try:
-            return msgspec.json.decode(self._ask("GET", f"{path}/{quote(name)}"), type=kind)
+            found = msgspec.json.decode(self._ask("GET", f"{path}/{quote(name)}"), type=kind)
+            if found.metadata.name != name:
+                raise msgspec.ValidationError(f"'{one_line(found.metadata.name, 80)}' was shown instead of '{name}'")
+            return found
         except Refused as error:
             details = error.said.details or k8s.StatusDetails()
             # A proxy, or a wrong path, answers 404 as well; only the API server names the object.

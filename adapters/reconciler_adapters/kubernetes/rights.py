@@ -55,12 +55,12 @@ def needed(cluster: Cluster) -> Iterator[Right]:
 def missing_rights(talk: Conversation, cluster: Cluster) -> list[Problem]:
     """Ask the API server itself, right by right; it keeps nothing of that."""
     missing = [str(right) for right in needed(cluster) if not _has(talk, right)]
-    problems = [Problem(f"missing rights: {', '.join(missing)}", role(cluster))] if missing else []
+    if missing:
+        return [Problem(f"missing rights: {', '.join(missing)}", role(cluster))]
     if not _has(talk, Right("get", "nodes")):
         text = "it may not get nodes: a run that vanishes waits until its last heartbeat is old (`quiet`)"
-        nodes = _manifest("ClusterRole", "name: prefect-reconciler-nodes", _NODES)
-        problems.append(Problem(text, nodes, optional=True))
-    return problems
+        return [Problem(text, _manifest("ClusterRole", "name: prefect-reconciler-nodes", _NODES), optional=True)]
+    return []
 
 
 def role(cluster: Cluster) -> str:
