@@ -39,8 +39,8 @@ SELECTORS = (
 MAX_RATIO, MAX_GROWTH = 2.0, 40.0  # times httpx; MB
 # 20 pages each, and one that is empty if an ended object stands behind the last live one; identity, as a pass asks it
 MAX_CALLS = 2 * (LIVE // int(PAGE) + 1) + 2
-# two lists per 100 of them, then the names of all Jobs, then their namespace
-MAX_LOOK_UP = 2 * VANISHED // 100 + (LIVE + ENDED) // int(PAGE) + 2
+# three lists per 100 of them (Jobs, pods, pods by name), then the names of all Jobs, then their namespace
+MAX_LOOK_UP = 3 * VANISHED // 100 + (LIVE + ENDED) // int(PAGE) + 2
 DEADLINE = 200.0  # s; the core gives 20, but here the fake server is what takes long
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from uuid import UUID, uuid4
 
+import httpx
+
 from reconciler.clock import Clock, since_boot
 from reconciler.cycle import Cycle
 from reconciler.memory import Memory
@@ -24,7 +26,7 @@ from tests.kubernetes.apiserver.cluster_objects import Object
 from tests.kubernetes.world import KubernetesWorld, pid_of
 from tests.rigs.polling import wait_until
 
-_STAMP = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z"')
+_STAMP = re.compile(rb'"(20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)Z"')
 _DEADLINE = 20.0
 
 
@@ -48,10 +50,12 @@ class MovedClock:
         self.moves: list[tuple[int, int]] = []  # at this real second it was moved to so many seconds ahead
 
     def move(self, seconds: float) -> None:
-        """Kubernetes cuts its times to seconds, so no real second may lie before and after a move."""
-        now = int(time.time())
-        wait_until(lambda: time.time() >= now + 1, "the next second", every=0.02)
-        self.moves.append((now + 1, self.ahead + round(seconds)))
+        self.moves.append((int(time.time()) + 1, self.ahead + round(seconds)))
+
+    def settle(self) -> None:
+        """Wait out the second of the last move: Kubernetes cuts its times to seconds, and none may be of both sides."""
+        if self.moves:
+            wait_until(lambda: time.time() >= self.moves[-1][0], "the next second", every=0.02)
 
     @property
     def ahead(self) -> int:
@@ -89,6 +93,7 @@ class Passes:
         self.cycle = Cycle(self.api, self.outlook, Policy(), wait=self._wait, clock=self.now.clock())
         self.disguise: tuple[bytes, bytes] = (b"", b"")  # in the server's answers, the first reads as the second
         world.front.rewrite(self._edit)
+        world.cluster.http.event_hooks = {"request": [self._settle]}
 
     def run(self, pid: str | Object | None = None, *, run_id: UUID | None = None, **changes: object) -> FlowRun:
         """Let a flow run be in flight: Running for 5 minutes. `pid`: as it stands there, or the Job that it names."""
@@ -138,10 +143,15 @@ class Passes:
         self.waited.append(seconds)
         self.now.move(seconds)
 
+    def _settle(self, request: httpx.Request) -> None:
+        """Only what is written bears the time."""
+        if request.method != "GET":
+            self.now.settle()
+
     def _edit(self, path: str, status: int, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         """The server's times, as its clock would show them had it moved along."""
         if "date" in headers:
-            moved = self.now.moved(parsedate_to_datetime(headers["date"]))
+            moved = parsedate_to_datetime(headers["date"]) + timedelta(seconds=self.now.ahead)
             headers = headers | {"date": format_datetime(moved, usegmt=True)}
         body = _STAMP.sub(lambda found: self._moved(found[1]), body) if self.now.moves else body
         return status, headers, body.replace(*self.disguise) if self.disguise[0] else body
@@ -151,6 +161,7 @@ class Passes:
         return f'"{self.now.moved(then):%Y-%m-%dT%H:%M:%SZ}"'.encode()
 
     def close(self) -> None:
+        self.world.cluster.http.event_hooks = {}
         self.outlook.close()
 
 

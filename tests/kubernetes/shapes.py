@@ -98,4 +98,5 @@ def judged(one: k8s.Job, *pods: PodSight) -> Observation:
 
 GONE_BY_GC = {"status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists"}
 LOST = conditions(Ready="False")
+NAMES_MAIN: Json = {"annotations": {"kubectl.kubernetes.io/default-container": "main"}}
 RULES = {"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In"}}]}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,9 +13,8 @@ from reconciler.ports import AdapterError, Misconfigured
 from reconciler.testing import Fault, flow_run
 from reconciler_adapters.kubernetes import KubernetesScope
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.apiserver.front import FAULTS, Answer, Call, Forward, HowWrong, always, plain, status
-from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world, pid_of
+from tests.kubernetes.apiserver.faults import FAULTS, Answer, Call, Forward, HowWrong, always, plain, status
+from tests.kubernetes.world import HOME, KubernetesWorld, pid_of
 
 RUN_LABEL = "prefect.io/flow-run-id"
 JOBS, PODS, ONE_JOB = "/apis/batch/v1/jobs", "/api/v1/pods", f"/apis/batch/v1/namespaces/{HOME}/jobs/.+"
@@ -26,12 +23,6 @@ READ_ALL: list[Object] = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
 ]
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
 
 
 def soon(seconds: float = 15.0) -> float:
@@ -81,7 +72,7 @@ def test_all_of_it_makes_gone(world: KubernetesWorld) -> None:
     assert seen.resource.is_named_by(run.pid)
     asked = [call.path for call in world.front.calls[2:]]  # after the first look
     one_job = f"/apis/batch/v1/namespaces/{HOME}/jobs/{seen.resource.key.partition(':')[2]}"
-    assert asked == [PODS, JOBS, PODS, JOBS, one_job, "/api/v1/nodes/node-1", f"/api/v1/namespaces/{HOME}"]
+    assert asked == [PODS, JOBS, PODS, JOBS, PODS, one_job, "/api/v1/nodes/node-1", f"/api/v1/namespaces/{HOME}"]
 
 
 def only(wrong: HowWrong, *, suspects: bool) -> HowWrong:
@@ -140,6 +131,13 @@ def test_a_404_that_does_not_name_the_job_is_no_absence(world: KubernetesWorld, 
         look(world.scope, run)
 
 
+def test_another_job_than_was_asked_for_is_no_answer(world: KubernetesWorld) -> None:
+    run, other = world.place(Condition.GONE), world.cluster.job(uuid4(), name="another")
+    world.front.inject(always(Answer(200, json.dumps(other).encode())), path=ONE_JOB)
+    with pytest.raises(AdapterError, match="'another' was shown instead of 'wise-otter-zzzzz'"):
+        look(world.scope, run)
+
+
 def test_a_namespace_that_does_not_exist_says_nothing_by_itself(world: KubernetesWorld) -> None:
     run = flow_run("elsewhere:wise-otter-zzzzz")
     [seen] = said(world.scope, run)
@@ -185,7 +183,7 @@ def test_a_namespace_made_anew_is_another_place(world: KubernetesWorld) -> None:
     [
         (True, False, {Condition.ALIVE}),
         (False, True, {Condition.STARTING}),
-        (True, True, {Condition.UNKNOWN}),
+        (True, True, {Condition.ALIVE, Condition.UNKNOWN}),  # by its name; yet whose it is, nobody says
     ],
     ids=["on the Job", "on the pod", "on both"],
 )
@@ -199,15 +197,18 @@ def test_a_label_edited_away(world: KubernetesWorld, job: bool, pods: bool, expe
 def test_a_job_without_its_label_is_named(world: KubernetesWorld) -> None:
     run = world.place(Condition.ALIVE)
     world.unlabel(run)
-    [seen] = said(world.scope, run)
-    assert f"Job {HOME}/{job_of(world, run)['metadata']['name']}, which the run's pid names," in seen.reason
+    lives, unknown = said(world.scope, run)
+    assert lives.resource
+    assert lives.resource.title.startswith(f"Kubernetes pod {HOME}/{job_of(world, run)['metadata']['name']}-")
+    assert f"Job {HOME}/{job_of(world, run)['metadata']['name']}, which the run's pid names," in unknown.reason
+    assert unknown.condition is Condition.UNKNOWN
 
 
 def test_a_label_of_another_value_than_a_run(world: KubernetesWorld) -> None:
     run = world.place(Condition.ALIVE)
     for one in (job_of(world, run), *world.pods(job_of(world, run))):
         world.cluster.label(one, **{RUN_LABEL: "no-uuid"})
-    assert conditions(world.scope, run) == {Condition.UNKNOWN}
+    assert conditions(world.scope, run) == {Condition.ALIVE, Condition.UNKNOWN}
 
 
 def test_the_additional_selector_narrows_the_bulk_lists_only(world: KubernetesWorld) -> None:
@@ -305,10 +306,11 @@ def test_more_than_a_hundred_names(world: KubernetesWorld) -> None:
     world.front.calls.clear()
     seen = look(world.scope, *lost, unlabelled)
     assert {one.condition for run in lost for one in seen.observations[run.id]} == {Condition.GONE}
-    assert [one.condition for one in seen.observations[unlabelled.id]] == [Condition.UNKNOWN]
+    assert [one.condition for one in seen.observations[unlabelled.id]] == [Condition.ALIVE, Condition.UNKNOWN]
     looks = [call for call in world.front.calls if "/jobs/" in call.path]
     assert [call.path.rpartition("/")[2] for call in looks] == [job_of(world, unlabelled)["metadata"]["name"]]
-    assert len(world.front.calls) == 2 + 2 * 2 + 1 + 1 + 1  # live, two batches, all names, that Job, its namespace
+    # live, two batches, their pods by name, the names of all Jobs, that Job, its namespace
+    assert len(world.front.calls) == 2 + 2 * 2 + 2 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("namespaces", [None, [HOME]])
@@ -345,8 +347,10 @@ def test_more_suspects_than_a_selector_holds(world: KubernetesWorld) -> None:
     assert found == {run.id for run in ended}
     rest = [seen.observations[run.id] for run in runs if run not in ended]
     assert {one.condition for many in rest for one in many} == {Condition.GONE}
-    batches = [call.path for call in world.front.calls if " in (" in call.query.get("labelSelector", "")]
+    batches = [call.path for call in world.front.calls if f"{RUN_LABEL} in (" in call.query.get("labelSelector", "")]
     assert sorted(batches) == [PODS] * 3 + [JOBS] * 3
+    by_name = [call for call in world.front.calls if "job-name in (" in call.query.get("labelSelector", "")]
+    assert len(by_name) == 1, "only of Jobs that there are, or that pids name"
 
 
 # Nodes

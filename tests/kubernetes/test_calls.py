@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,20 +13,15 @@ import pytest
 from reconciler.model import Condition, FlowRun, Seen
 from reconciler.ports import AdapterError, Misconfigured
 from reconciler.testing import Fault, flow_run
-from tests.kubernetes.apiserver.front import FAULTS, Answer, Call, Forward, HowWrong
+from reconciler_adapters.kubernetes import calls as kubernetes_calls
+from tests.kubernetes.apiserver.faults import FAULTS, Answer, Call, Forward, HowWrong
 from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world
+from tests.kubernetes.world import HOME, KubernetesWorld
 from tests.rigs.polling import wait_until
 
 JOBS, PODS = "/apis/batch/v1/jobs", "/api/v1/pods"
 RUN_LABEL = "prefect.io/flow-run-id"
-PAGE = 500
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
+PAGE, SMALL_PAGE = 500, 10
 
 
 def soon(seconds: float = 15.0) -> float:
@@ -64,14 +57,17 @@ def test_each_configured_namespace_has_lists_of_its_own(world: KubernetesWorld) 
 
 
 @pytest.mark.parametrize("count", [1, 99, 100])
-def test_suspects_cost_two_lists_a_hundred_and_a_look_each(world: KubernetesWorld, count: int) -> None:
+def test_suspects_cost_three_lists_a_hundred_and_a_look_each(world: KubernetesWorld, count: int) -> None:
     runs = [flow_run(f"{HOME}:otter-{number}") for number in range(count)]
     look(world, *runs, *alive(world, 5))
     paths = [call.path for call in world.front.calls]
-    assert paths[:4] == [PODS, JOBS, PODS, JOBS]
+    assert paths[:5] == [PODS, JOBS, PODS, JOBS, PODS]
+    by_name = world.front.calls[4].query
+    assert by_name["labelSelector"] == f"job-name in ({','.join(sorted(str(run.pid)[8:] for run in runs))})"
+    assert "fieldSelector" not in by_name
     assert len([path for path in paths if "/jobs/" in path]) == count
     assert paths.count(f"/api/v1/namespaces/{HOME}") == 1, "one look at their namespace is enough"
-    assert len(paths) == 4 + count + 1
+    assert len(paths) == 5 + count + 1
 
 
 def test_ended_runs_that_are_listed_are_not_looked_at_again(world: KubernetesWorld) -> None:
@@ -164,9 +160,10 @@ def test_a_compressed_answer_is_read_all_the_same(world: KubernetesWorld) -> Non
 
 
 @pytest.fixture
-def two_pages(world: KubernetesWorld) -> list[FlowRun]:
-    """More Jobs than fit on a page; what lives, and a failed one on each page."""
-    runs = [flow_run(f"{HOME}:otter-{number:03d}", id=uuid4()) for number in range(PAGE + 5)]
+def two_pages(world: KubernetesWorld, monkeypatch: pytest.MonkeyPatch) -> list[FlowRun]:
+    """More Jobs than fit on a page (a small one; 500 are in test_absence); what lives, and a failed one on each."""
+    monkeypatch.setattr(kubernetes_calls, "_PAGE", SMALL_PAGE)
+    runs = [flow_run(f"{HOME}:otter-{number:03d}", id=uuid4()) for number in range(SMALL_PAGE + 5)]
     for run in runs:
         job = world.cluster.job(run.id, name=str(run.pid).partition(":")[2])
         if run in (runs[3], runs[-1]):
@@ -191,7 +188,7 @@ def test_a_list_that_expires_is_begun_anew(world: KubernetesWorld, two_pages: li
 def test_strangers_of_a_list_that_expires_are_not_doubled(world: KubernetesWorld, two_pages: list[FlowRun]) -> None:
     world.front.inject(Fault.EXPIRED, path=JOBS, having="continue", times=1)
     seen = look(world)
-    assert len(seen.strangers) == len({resource.id for resource in seen.strangers}) == PAGE + 3
+    assert len(seen.strangers) == len({resource.id for resource in seen.strangers}) == SMALL_PAGE + 3
 
 
 def test_a_server_that_forgets_between_two_pages(world: KubernetesWorld, two_pages: list[FlowRun]) -> None:

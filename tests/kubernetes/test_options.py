@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -20,47 +19,14 @@ from reconciler.model import RunMapping
 from reconciler.ports import AdapterError, BoundScope, Misconfigured
 from reconciler_adapters.kubernetes import KubernetesScope
 from reconciler_adapters.kubernetes import cluster as kubernetes_cluster
+from reconciler_adapters.kubernetes import scope as kubernetes_scope
+from tests.kubernetes.kubeconfigs import SECRET, kubeconfig, program
 
-SECRET = "very-secret-token"
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def soon(seconds: float = 5.0) -> float:
     return time.monotonic() + seconds
-
-
-def kubeconfig(url: str, **user: object) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "lab",
-        "clusters": [{"name": "lab", "cluster": {"server": url}}],
-        "users": [{"name": "me", "user": user or {"token": SECRET}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me"}}],
-    }
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "kubeconfig"
-
-
-@pytest.fixture
-def write(file: Path) -> Callable[[object], KubernetesScope]:
-    """Write the kubeconfig, and give a scope that uses it."""
-
-    def write(content: object) -> KubernetesScope:
-        file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
-        return KubernetesScope("lab", {"kubeconfig": str(file)})
-
-    return write
-
-
-@pytest.fixture
-def dead() -> str:
-    """An address where nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture
@@ -68,15 +34,6 @@ def silent() -> Iterator[str]:
     """An address that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither the machine's own kubeconfig nor its service account may decide a test."""
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(kubernetes_cluster, "_SERVICE_ACCOUNT", tmp_path / "no-account")
 
 
 class TestOptions:
@@ -248,18 +205,6 @@ class TestReachability:
         assert time.monotonic() - began < 1.5
 
 
-def program(path: Path, script: str) -> dict[str, Any]:
-    """An exec plugin."""
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": str(path),
-        "interactiveMode": "Never",
-        "args": [],
-    }
-
-
 class TestExecPlugins:
     @pytest.mark.parametrize("script", ["exit 3", "echo nonsense", "echo '{}'", "kill -9 $$"])
     def test_one_that_fails(
@@ -326,10 +271,11 @@ class TestDiscovery:
         plugin = program(tmp_path / "plugin", f"while [ ! -e {go} ]; do sleep 0.1; done; exit 1")
         file.write_text(yaml.safe_dump(kubeconfig(dead, exec=plugin)))
         monkeypatch.setenv("KUBECONFIG", str(file))
+        monkeypatch.setattr(kubernetes_scope, "_DISCOVERY_SECONDS", 0.3)
         began = time.monotonic()
         try:
             assert KubernetesScope.discover() is None
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 1.5
         finally:
             go.touch()
 

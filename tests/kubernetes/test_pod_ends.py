@@ -10,6 +10,7 @@ from reconciler_adapters.kubernetes.meaning import observe
 from tests.kubernetes.shapes import (
     EXITED,
     GONE_BY_GC,
+    NAMES_MAIN,
     NOW,
     RUN,
     RUNNING,
@@ -139,6 +140,12 @@ ENDED = {
         False,
         "container prefect-job exited with code 137 (SIGKILL)",
     ),
+    "a sidecar lingers beside the container that the annotation names": (
+        pod(containers={"istio-proxy": RUNNING, "main": ended(137, "OOMKilled")}, metadata=NAMES_MAIN),
+        137,
+        False,
+        "container main was OOMKilled (exit code 137)",
+    ),
     "a native sidecar lingers": (
         pod(containers={"prefect-job": ended(0, "Completed")}, init={"proxy": RUNNING}, policy="OnFailure"),
         0,
@@ -172,10 +179,17 @@ def test_a_pod_that_ended(case: str) -> None:
 
 @pytest.mark.parametrize(
     ("finished", "at"),
-    [(NOW, datetime(2026, 11, 22, 10, 0, 1, tzinfo=UTC)), (None, None), ("1970-01-01T00:00:00Z", None)],
+    [
+        (NOW, datetime(2026, 11, 22, 10, 0, 1, tzinfo=UTC)),
+        ("2000-01-01T00:00:00Z", datetime(2000, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        ("8999-12-31T23:59:59Z", datetime(9000, 1, 1, tzinfo=UTC)),
+        *((f"{year}-12-31T23:59:59Z", None) for year in ("0001", "1970", "1999", "9000", "9999")),
+        (None, None),
+    ],
 )
 def test_the_time_of_an_end_is_the_latest_that_it_can_have_been(finished: str | None, at: datetime | None) -> None:
     assert pod("Failed", containers={"prefect-job": ended(1, finishedAt=finished)}).ended_at == at
+    assert judged(job(conditions=over("Failed", lastTransitionTime=finished))).ended_at == at
 
 
 def test_what_a_program_wrote_about_its_end_is_not_told() -> None:

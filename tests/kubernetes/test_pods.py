@@ -7,6 +7,7 @@ import pytest
 from tests.kubernetes.shapes import (
     ALIVE,
     LOST,
+    NAMES_MAIN,
     NOW,
     RULES,
     RUNNING,
@@ -46,6 +47,35 @@ LIVING = {
         pod(containers={"prefect-job": ended(1)}, specs={"prefect-job": {"restartPolicy": "Always"}}),
         ALIVE,
         "waits to be restarted",
+    ),
+    "restarts by rules of its sidecar": (
+        pod(containers={"prefect-job": ended(1), "istio-proxy": RUNNING}, specs={"istio-proxy": RULES}),
+        ALIVE,
+        "waits to be restarted",
+    ),
+    "named by the annotation, restarts by a policy of its own": (
+        pod(
+            containers={"istio-proxy": RUNNING, "main": ended(1)},
+            specs={"main": {"restartPolicy": "OnFailure"}},
+            metadata=NAMES_MAIN,
+        ),
+        ALIVE,
+        "waits to be restarted",
+    ),
+    "named by the annotation, a sidecar ended": (
+        pod(containers={"istio-proxy": ended(1), "main": RUNNING}, metadata=NAMES_MAIN),
+        ALIVE,
+        "is running",
+    ),
+    "the annotation names a container that is not there": (
+        pod(containers={"istio-proxy": RUNNING, "flow": ended(1)}, metadata=NAMES_MAIN),
+        ALIVE,
+        "is running",
+    ),
+    "prefect-job goes before the annotation": (
+        pod(containers={"main": ended(1), "prefect-job": RUNNING}, metadata=NAMES_MAIN),
+        ALIVE,
+        "is running",
     ),
     "its sidecar ended": (pod(containers={"istio-proxy": ended(0), "prefect-job": RUNNING}), ALIVE, "is running"),
     "who runs the flow?": (pod(containers={"istio-proxy": ended(1), "main": RUNNING}), ALIVE, "is running"),

@@ -18,10 +18,9 @@ from reconciler.testing import flow_run
 from reconciler_adapters.kubernetes import KubernetesScope
 from tests.kubernetes.apiserver.cluster import Cluster
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.apiserver.cluster_rights import OWN, SOON, _attributes
+from tests.kubernetes.apiserver.cluster_rights import OWN, SOON, attributes
 from tests.kubernetes.apiserver.fake_resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, RBAC, ROLE_BINDINGS, ROLES
-from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world, pid_of
+from tests.kubernetes.world import HOME, KubernetesWorld, pid_of
 from tests.rigs.polling import wait_until
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -65,7 +64,7 @@ class Administrator:
                 continue
             subjects = {"subjects": [{"kind": "User", "apiGroup": RBAC, "name": self.user}]}
             self._put(document | (subjects if self.user and "subjects" in document else {}))
-            granted += _attributes(document.get("rules", []), document["metadata"].get("namespace"))
+            granted += attributes(document.get("rules", []), document["metadata"].get("namespace"))
         if self.user:
             wait_until(lambda: all(map(self._may, granted)), f"{self.user} has the rights", SOON)
         self._granted += granted
@@ -85,12 +84,6 @@ class Administrator:
         if answer.status_code == 409:
             answer = self._cluster.http.put(resource.path(meta.get("namespace"), meta["name"]), json=body)
         assert answer.is_success, answer.text
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
 
 
 @pytest.fixture

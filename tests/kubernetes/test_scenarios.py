@@ -5,31 +5,16 @@ K01 to K05; the others are in `test_scenarios_*.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from reconciler.model import StateType, Verdict
 from tests.kubernetes.apiserver.cluster_objects import Object, running_status
-from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.passes import Passes, name_of, passes
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world
+from tests.kubernetes.passes import Passes, name_of
+from tests.kubernetes.world import HOME, KubernetesWorld
 
 SETTLED = "; no final state was reported. Set by prefect-reconciler."
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
-def many(world: KubernetesWorld) -> Iterator[Passes]:
-    with passes(world) as many:
-        yield many
 
 
 # --- K01: evicted with backoffLimit 0, and rescheduled by Prefect
@@ -159,7 +144,7 @@ def test_k03_a_job_that_failed_for_good_is_settled_once(
     (message,) = many.written
     assert message.startswith(f"Kubernetes Job {HOME}/{name_of(job)} on cluster lab failed: {reason}")
     assert message.endswith(SETTLED)
-    died = f"; pod {name_of(pod)} on node node-1 container prefect-job exited with code 42 at "
+    died = f"; pod {name_of(pod)} on node node-1 ended: container prefect-job exited with code 42 at "
     assert (died if has_pod else f" - {said} at ") in message
 
 
@@ -173,8 +158,8 @@ def test_k04_out_of_memory(world: KubernetesWorld, many: Passes) -> None:
     many.look()
     (message,) = many.written
     assert (
-        f"failed: BackoffLimitExceeded; pod {name_of(pod)} on node node-1 container prefect-job was OOMKilled over its "
-        "limit of 512Mi (exit code 137) at "
+        f"failed: BackoffLimitExceeded; pod {name_of(pod)} on node node-1 ended: "
+        "container prefect-job was OOMKilled over its limit of 512Mi (exit code 137) at "
     ) in message
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,22 +9,9 @@ import pytest
 from reconciler.model import Verdict
 from reconciler.testing import Fault
 from reconciler_adapters.kubernetes import calls as kubernetes_calls
-from tests.kubernetes.apiserver.front import Answer, Call, Forward
-from tests.kubernetes.apiserver.server import ApiServer
+from tests.kubernetes.apiserver.faults import Answer, Call, Forward
 from tests.kubernetes.passes import Passes, passes
-from tests.kubernetes.world import KubernetesWorld, kubernetes_world
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
-def many(world: KubernetesWorld) -> Iterator[Passes]:
-    with passes(world) as many:
-        yield many
+from tests.kubernetes.world import KubernetesWorld
 
 
 def vanished(world: KubernetesWorld, many: Passes) -> None:

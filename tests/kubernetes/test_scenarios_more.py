@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from reconciler.model import StateType, Verdict
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.passes import Passes, name_of, passes
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
-def many(world: KubernetesWorld) -> Iterator[Passes]:
-    with passes(world) as many:
-        yield many
+from tests.kubernetes.passes import Passes, name_of
+from tests.kubernetes.world import HOME, KubernetesWorld
 
 
 def test_k06_complete_and_still_running(world: KubernetesWorld, many: Passes) -> None:
@@ -115,16 +100,18 @@ def test_k11_a_sidecar_outlives_the_flow_for_good(world: KubernetesWorld, many: 
     pod = with_sidecar(world, many, backoff_limit=0)
     many.look()
     (message,) = many.written
-    died = f"pod {name_of(pod)} on node node-1 container prefect-job exited with code 137 (SIGKILL)"
+    died = f"pod {name_of(pod)} on node node-1 ended: container prefect-job exited with code 137 (SIGKILL)"
     assert f"will not run again: {died} at " in message
 
 
 def test_k11_a_sidecar_outlives_the_flow_with_tries_left(world: KubernetesWorld, many: Passes) -> None:
-    with_sidecar(world, many, backoff_limit=2)
+    pod = with_sidecar(world, many, backoff_limit=2)
     for _ in range(3):
         many.later(300)
         (finding,) = many.look()
         assert finding.verdict is Verdict.HEALTHY
+        assert "makes its next pod only when the other containers have ended: " in finding.reason
+        assert f"pod {name_of(pod)} on node node-1 ended: container prefect-job exited with code 137" in finding.reason
     assert many.written == []
 
 
@@ -138,6 +125,28 @@ def test_k11_the_end_of_a_sidecar_that_stands_first(world: KubernetesWorld, many
     many.later(600)
     assert many.judged(run).verdict is Verdict.HEALTHY
     assert many.written == []
+
+
+def test_k10_times_that_are_none(world: KubernetesWorld, many: Passes) -> None:
+    """Whoever may write a status may write any year; other runs are seen all the same."""
+    years = ("0001", "1970", "9999")
+    for year in years:
+        job = world.cluster.job(run_id := uuid4())
+        pod = world.cluster.pod_terminated(world.cluster.pod(job), 137)
+        stamp = f"{year}-12-31T23:59:59Z"
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = stamp
+        world.cluster.set_pod(pod, containerStatuses=pod["status"]["containerStatuses"])
+        failed = world.cluster.job_failed(job)["status"]["conditions"]
+        world.cluster.set_job(job, conditions=[failed[0] | {"lastTransitionTime": stamp}])
+        many.run(job, run_id=run_id)
+    healthy = world.cluster.job(run_id := uuid4())
+    world.cluster.pod(healthy)
+    run = many.run(healthy, run_id=run_id)
+    for _ in range(3):
+        many.later(60)
+        assert many.judged(run).verdict is Verdict.HEALTHY
+    assert len(many.written) == len(years)
+    assert not any(year in message for message in many.written for year in years)
 
 
 # --- K14: the worker's observer waits up to 30 s before it reports

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from reconciler.model import Guard, Verdict
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.apiserver.server import ApiServer
-from tests.kubernetes.passes import Passes, name_of, passes
-from tests.kubernetes.world import KubernetesWorld, kubernetes_world
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
-def many(world: KubernetesWorld) -> Iterator[Passes]:
-    with passes(world) as many:
-        yield many
+from tests.kubernetes.passes import Passes, name_of
+from tests.kubernetes.world import KubernetesWorld
 
 
 def lost(world: KubernetesWorld, many: Passes) -> tuple[Object, Object]:
@@ -93,6 +78,50 @@ def test_k09_the_whole_job_gone_with_its_node(world: KubernetesWorld, many: Pass
     many.look()
     (message,) = many.written
     assert f"{name_of(job)} on cluster lab no longer exists (its node node-1 is gone); last seen running " in message
+
+
+@pytest.mark.parametrize("ready", ["True", "Unknown"], ids=["well", "lost"])
+def test_k09_the_only_pod_vanished_and_its_node_may_vouch_for_it(
+    world: KubernetesWorld, many: Passes, ready: str
+) -> None:
+    """Deleted by hand, or by the Job's controller: what a node that is well does not show has ended."""
+    job = world.cluster.job(run_id := uuid4())
+    pod = world.cluster.pod(job)
+    run = many.run(job, run_id=run_id)
+    assert many.judged(run).verdict is Verdict.HEALTHY
+    world.cluster.delete(pod, grace=0)
+    world.cluster.job_failed(job)
+    world.cluster.node("node-1", ready)
+    many.later(60)
+    many.beats(run, ago=100)
+    found = many.judged(run)
+    if ready == "True":
+        assert (found.verdict, len(many.written)) == (Verdict.ZOMBIE, 1)
+    else:
+        assert (found.verdict, found.guard) == (Verdict.HELD, Guard.QUIET)
+        assert "(its node node-1 is not heard of)" in found.reason
+        assert many.written == []
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["failed", "being deleted"])
+def test_k09_two_pods_vanished_and_one_node_is_known(world: KubernetesWorld, many: Passes, deleted: bool) -> None:
+    job = world.cluster.job(run_id := uuid4(), backoff_limit=1, finalizers=["example.org/hold"])
+    pod = world.cluster.pod(job)
+    run = many.run(job, run_id=run_id)
+    assert many.judged(run).verdict is Verdict.HEALTHY
+    world.cluster.delete(pod, grace=0)
+    if deleted:
+        world.cluster.set_job(job, failed=2)
+        world.cluster.delete(job)
+    else:
+        world.cluster.job_failed(job, failed=2)
+    many.later(60)
+    many.judged(run, dry=True)  # a Job that is being deleted tells no time: its end counts from here
+    many.later(60)
+    many.beats(run, ago=100)
+    held = many.judged(run)
+    assert (held.verdict, held.guard) == (Verdict.HELD, Guard.QUIET)
+    assert many.written == []
 
 
 def test_k09_a_vanished_pod_is_not_covered_by_the_end_of_another(world: KubernetesWorld, many: Passes) -> None:

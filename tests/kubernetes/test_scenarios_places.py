@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from reconciler.model import FlowRun, StateType, Verdict
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.apiserver.server import ApiServer
 from tests.kubernetes.passes import Passes, identity_of, name_of, passes
-from tests.kubernetes.world import HOME, KubernetesWorld, kubernetes_world, pid_of
-
-
-@pytest.fixture
-def world(api_server: ApiServer, tmp_path: Path) -> Iterator[KubernetesWorld]:
-    with kubernetes_world(api_server, tmp_path) as world:
-        yield world
-
-
-@pytest.fixture
-def many(world: KubernetesWorld) -> Iterator[Passes]:
-    with passes(world) as many:
-        yield many
+from tests.kubernetes.world import HOME, KubernetesWorld, pid_of
 
 
 def sighted(world: KubernetesWorld, many: Passes) -> tuple[Object, FlowRun]:

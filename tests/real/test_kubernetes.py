@@ -186,7 +186,7 @@ class TestWithoutItsWorker:
         pod = site.node.pod_of(run.id)["metadata"]["name"]
         assert message.startswith(
             f"Kubernetes Job {_job(run)} on cluster lab failed: BackoffLimitExceeded; pod {pod} on node {NODE} "
-            "container prefect-job was OOMKilled over its limit of 512Mi (exit code 137) at "
+            "ended: container prefect-job was OOMKilled over its limit of 512Mi (exit code 137) at "
         )
         assert message.endswith(NO_END)
 
@@ -204,7 +204,7 @@ class TestWithoutItsWorker:
         pod = site.node.pod_of(run.id)["metadata"]["name"]
         assert message.startswith(
             f"Kubernetes Job {_job(run)} on cluster lab completed; pod {pod} on node {NODE} "
-            "container prefect-job exited with code 0 at "
+            "ended: container prefect-job exited with code 0 at "
         )
         assert message.endswith(NO_END)
 

@@ -204,7 +204,7 @@ def explain(error: BaseException, seconds: float) -> tuple[type[AdapterError], s
 
 def _refused(error: Refused) -> tuple[type[AdapterError], str, str]:
     cause = f"it answered {error.status} ({one_line(error)})"
-    if error.was_anonymous and error.status in {_UNAUTHORIZED, FORBIDDEN}:
+    if error.was_anonymous and (error.status == _UNAUTHORIZED or "system:anonymous" in str(error)):
         return Misconfigured, cause, "the kubeconfig's user gave no credentials: see whether its program (exec) works"
     if error.status == _UNAUTHORIZED:
         return Misconfigured, cause, "its credentials are not valid (any more): renew the token or the certificate"

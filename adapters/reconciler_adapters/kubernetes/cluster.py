@@ -146,7 +146,8 @@ class Connection:
     def drop_files(self, successor: Connection) -> None:
         """Remove the client's temporary files with keys that its successor does not use.
 
-        The client keeps them, by content, until the process ends; a plugin may give a new certificate each time.
+        The client keeps them, by content, until the process ends, and a plugin may give a new certificate each time.
+        Another scope with the same certificate fails once, and then has its file made anew.
         """
         from kubernetes.config import kube_config
 

@@ -112,7 +112,7 @@ def _life_out_of_sight(job: k8s.Job, pods: Sequence[PodSight], *, has_ended: boo
     """
     unlisted = (job.status.active or 0) - sum(pod.lingers for pod in pods)
     if unlisted > 0:
-        return f"has {unlisted} active pod{'s' * (unlisted > 1)} without the flow run's id"
+        return f"counts {unlisted} active pod{'s' * (unlisted > 1)} that no list by the flow run's id shows"
     manager = job.spec.managed_by
     elsewhere = manager and manager != _OWN_CONTROLLER and not (pods or has_ended)
     return f"is managed by {one_line(manager, 80)}, so its pods may be in another cluster" if elsewhere else ""

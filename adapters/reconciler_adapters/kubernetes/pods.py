@@ -166,13 +166,12 @@ def _ended(pod: k8s.Pod) -> _Found:
     status = pod.status
     deaths = list(_deaths(pod))
     name, end = deaths[0] if deaths else ("", None)
-    words = [_gone_how(pod), _death(pod, name, end) if end else ""]
-    told = "; ".join(word for word in words if word) or (
-        "succeeded" if status.phase == "Succeeded" else f"failed{_told(status.reason, status.message)}"
-    )
+    how = _gone_how(pod)
+    if end:
+        how = f"{how}; {_death(pod, name, end)}" if how else f"ended: {_death(pod, name, end)}"
     return _Found(
         Condition.EXITED,
-        told,
+        how or ("succeeded" if status.phase == "Succeeded" else f"failed{_told(status.reason, status.message)}"),
         exit_code=end.exit_code if end else 0 if status.phase == "Succeeded" else None,
         ended_at=k8s.at_the_latest(end.finished_at) if end else None,
         unseen_end=_is_unseen(pod),

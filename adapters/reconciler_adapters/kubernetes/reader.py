@@ -17,7 +17,7 @@ SeenT = TypeVar("SeenT")
 
 JOBS, PODS, NAMESPACES, NODES = "/apis/batch/v1/{}jobs", "/api/v1/{}pods", "/api/v1/namespaces", "/api/v1/nodes"
 Place = tuple[str, str]  # the namespace and the name of a Job
-_BATCH = 100  # runs in one `in (...)`: an address of 4 kB
+_BATCH = 100  # values in one `in (...)`: an address of 4 kB of run ids, 7 kB of long names
 _LONGEST_LABEL = 63  # a longer value in a selector is refused, and no pod has it
 _MANY = 100  # names; above this one list of all Jobs' names is cheaper than a look at each
 _MANY_NODES = 50

@@ -32,7 +32,7 @@ class Rights(Rest):
             "subjects": [{"kind": "User", "apiGroup": RBAC, "name": user}],
         }
         self._create(binding, namespace, body)
-        asked = list(_attributes(rules, namespace))
+        asked = list(attributes(rules, namespace))
         self._granted += [(user, attributes) for attributes in asked]
         wait_until(lambda: all(self.may(user, it) for it in asked), f"{user} has the rights of {name}", SOON)
 
@@ -56,7 +56,7 @@ class Rights(Rest):
             wait_until(lambda: not any(self.may(*it) for it in gone), "no rights are left", SOON)
 
 
-def _attributes(rules: list[Object], namespace: str | None) -> Iterator[Object]:
+def attributes(rules: list[Object], namespace: str | None) -> Iterator[Object]:
     """One question for each right."""
     for rule in rules:
         for verb in rule["verbs"]:

@@ -24,6 +24,7 @@ from tests.rigs.processes import Program, inherited_environment
 from tests.rigs.server import free_port
 
 BUILD = Path(__file__).with_name("build.sh")
+ROOT = Path(__file__).parents[3]
 USERS = {"admin": "system:masters", "reader": "readers"}  # and their groups
 READY = ("/readyz", "/api/v1/namespaces/kube-system", "/api/v1/namespaces/default")
 PATIENCE = 60.0  # seconds for a start; 5 on an idle machine
@@ -42,7 +43,7 @@ def why_no_apiserver() -> str | None:
     if absent := [name for name in ("etcd", "openssl") if not shutil.which(name)]:
         return f"A real Kubernetes API needs {' and '.join(absent)} (Debian: etcd-server openssl)."
     if not os.access(apiserver_binary(), os.X_OK):
-        return f"No kube-apiserver in RECONCILER_TEST_APISERVER or in the cache; {BUILD.name} builds it."
+        return f"No kube-apiserver in RECONCILER_TEST_APISERVER or in the cache; {BUILD.relative_to(ROOT)} builds it."
     return None
 
 

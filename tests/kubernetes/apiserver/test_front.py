@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from reconciler.testing import Fault
-from tests.kubernetes.apiserver.front import Answer, Call, FaultFront, Forward, empty_object, plain, truncated_chunks
+from tests.kubernetes.apiserver.faults import Answer, Call, Forward, empty_object, plain, truncated_chunks
+from tests.kubernetes.apiserver.front import FaultFront
 from tests.rigs.polling import wait_until
 
 PODS = "/api/v1/pods"
