@@ -10,7 +10,6 @@ from reconciler_adapters.kubernetes.meaning import observe
 from tests.kubernetes.shapes import (
     EXITED,
     GONE_BY_GC,
-    NAMES_MAIN,
     NOW,
     RUN,
     RUNNING,
@@ -139,12 +138,6 @@ ENDED = {
         137,
         False,
         "container prefect-job exited with code 137 (SIGKILL)",
-    ),
-    "a sidecar lingers beside the container that the annotation names": (
-        pod(containers={"istio-proxy": RUNNING, "main": ended(137, "OOMKilled")}, metadata=NAMES_MAIN),
-        137,
-        False,
-        "container main was OOMKilled (exit code 137)",
     ),
     "a native sidecar lingers": (
         pod(containers={"prefect-job": ended(0, "Completed")}, init={"proxy": RUNNING}, policy="OnFailure"),

@@ -44,11 +44,6 @@ class Labels(Struct):
             return None
 
 
-class Annotations(Struct):
-    # set by injectors of sidecars: the container that the pod is there for
-    default_container: str | None = msgspec.field(default=None, name="kubectl.kubernetes.io/default-container")
-
-
 class Owner(Struct):
     kind: str
     name: str
@@ -61,7 +56,6 @@ class Metadata(Struct):
     uid: str
     namespace: str = ""
     labels: Labels | None = None
-    annotations: Annotations | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     owner_references: list[Owner] | None = None

@@ -92,10 +92,9 @@ def _found(pod: k8s.Pod) -> _Found:
 
 def _flow_name(pod: k8s.Pod) -> str | None:
     """The container that runs the flow. None if it cannot be told: an injected sidecar may stand first."""
-    names, annotations = [container.name for container in pod.spec.containers], pod.metadata.annotations
-    for name in (k8s.FLOW_CONTAINER, annotations.default_container if annotations else None):
-        if name in names:
-            return name
+    names = [container.name for container in pod.spec.containers]
+    if k8s.FLOW_CONTAINER in names:
+        return k8s.FLOW_CONTAINER
     return names[0] if len(names) == 1 else None
 
 
