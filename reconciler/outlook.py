@@ -54,7 +54,7 @@ class Outlook:
     def look(self, runs: Sequence[FlowRun], *, everywhere: bool) -> tuple[dict[str, ScopeView], Looks]:
         """Ask each scope about the runs that are mapped to it or were seen there (`everywhere`: about all of them)."""
         ids = [run.id for run in runs]
-        before = _last_seen(self._memory.recall(ids))
+        before = _last_alive(self._memory.recall(ids))
         asked = {
             bound.scope.name: [
                 run
@@ -107,11 +107,11 @@ class Outlook:
         return _Answered(bound, answer, known, frozenset(run.id for run in asked[name]), strangers)
 
 
-def _last_seen(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[RunId, Resource]]:
-    """The resource of each run that each scope showed last."""
+def _last_alive(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[RunId, Resource]]:
+    """The resource of each run that each scope last showed alive: what ended is shown again in every pass."""
     last: dict[str, dict[RunId, Resource]] = {}
     for run_id, sightings in recalled.items():
-        for sighting in sorted(sightings, key=lambda one: one.last_seen):
+        for sighting in sorted(sightings, key=lambda one: one.live_seen or one.first_seen):
             last.setdefault(sighting.scope, {})[run_id] = sighting.resource
     return last
 

@@ -77,7 +77,7 @@ class Reminded(Protocol):
     """What a scope may offer besides: to be told what was seen in it before, since a new process remembers nothing."""
 
     def remind(self, resources: Mapping[RunId, Resource]) -> None:
-        """What was last seen here of the runs that the next `observe` asks about. No I/O."""
+        """What was last seen alive here of the runs that the next `observe` asks about. No I/O."""
 
 
 class ScopeFactory(Protocol):

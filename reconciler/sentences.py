@@ -46,7 +46,7 @@ def unmapped_sentence(run: FlowRun) -> str:
 
 
 def _last_seen(sighting: Sighting, now: datetime) -> str:
-    what = sighting.reason.removeprefix("is ")
     if sighting.ended_seen is not None or sighting.live_seen is None:
-        return f"when last seen, {moment(sighting.last_seen, now)}, it had {what}"
-    return f"last seen {what} {moment(sighting.live_seen, now)}"
+        return f"when last seen, {moment(sighting.last_seen, now)}, it {sighting.reason}"
+    when, what = moment(sighting.live_seen, now), sighting.reason.removeprefix("is ")
+    return f"last seen {what} {when}" if what != sighting.reason else f"last seen {when}: it {what}"

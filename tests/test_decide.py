@@ -332,6 +332,22 @@ def test_a_failed_part_voids_every_gone_of_the_scope() -> None:
     assert "one page is missing" in finding.reason
 
 
+@pytest.mark.parametrize(
+    ("reason", "ended", "words"),
+    [
+        ("is running", None, "; last seen running 11:58:30 UTC; "),
+        ("has a pod that is starting", None, "; last seen 11:58:30 UTC: it has a pod that is starting; "),
+        ("exited with code 137", 100, "; when last seen, 11:58:30 UTC, it exited with code 137; "),
+        ("was killed: out of memory", 100, "; when last seen, 11:58:30 UTC, it was killed: out of memory; "),
+    ],
+)
+def test_what_was_last_seen_is_told_in_a_sentence(reason: str, ended: float | None, words: str) -> None:
+    r = run()
+    before = replace(sighting(r, ended=ended), reason=reason)
+    finding = verdict(case(r, look(gone(r), sightings=(before,))))
+    assert words in finding.message
+
+
 def test_reasons_are_sentences_for_the_operator() -> None:
     r = run()
     assert verdict(case(r, look(exited(r)))).message == (

@@ -12,7 +12,7 @@ from reconciler.prefect_api.transport import Transport
 
 KUBERNETES = "kubernetes"  # the one worker type whose job template may carry a cluster_config
 
-_VARIABLE = re.compile(r"\s*\{\{\s*(?!prefect\.)(\w+)\s*\}\}\s*")
+_VARIABLE = re.compile(r"\s*\{\{\s*(\w+)\s*\}\}\s*")
 
 
 class _Row(msgspec.Struct):

@@ -66,16 +66,16 @@ JOBS = {
         STARTING,
         "has no live pod",
     ),
-    "with a pod of no label": (job(active=1), ALIVE, "counts 1 active pod that no list by the flow run's id shows"),
+    "with a pod of no label": (job(active=1), ALIVE, "still counts 1 active pod, of which none is seen alive"),
     "with pods of no label": (
         job(active=2, failed=1),
         ALIVE,
-        "counts 2 active pods that no list by the flow run's id shows",
+        "still counts 2 active pods, of which none is seen alive",
     ),
     "with a pod of no label, and over": (
         job(active=1, failed=1, conditions=over("Failed", "DeadlineExceeded")),
         STOPPING,
-        "counts 1 active pod that no list by the flow run's id shows",
+        "still counts 1 active pod, of which none is seen alive",
     ),
     "failed, and no pod left": (
         job(conditions=over("Failed", "DeadlineExceeded", message="Job was active longer than specified deadline")),
@@ -87,7 +87,7 @@ JOBS = {
     "being deleted in the foreground": (
         job(deleted=True, finalizers=["foregroundDeletion"], active=1),
         STOPPING,
-        "counts 1 active pod that no list by the flow run's id shows",
+        "still counts 1 active pod, of which none is seen alive",
     ),
     "being deleted in the foreground, its pod having ended": (
         job(deleted=True, finalizers=["foregroundDeletion"], active=0, failed=1),
@@ -172,7 +172,7 @@ def test_a_flow_that_ended_beside_a_sidecar_with_tries_left() -> None:
     ):
         seen = judged(one, lingers)
         assert seen.condition is STARTING
-        assert seen.reason == f"makes its next pod only when the other containers have ended: {died}"
+        assert seen.reason == f"goes on only when the other containers have ended: {died}"
     without = judged(job(limit=1, failed=1, active=1), lingers)
     assert (without.condition, without.reason) == (EXITED, f"will not run again: {died}")
     between = judged(job(limit=1), DEAD)
@@ -182,7 +182,7 @@ def test_a_flow_that_ended_beside_a_sidecar_with_tries_left() -> None:
 def test_a_lingering_pod_is_the_active_one() -> None:
     lingers = pod(containers={"prefect-job": ended(0, "Completed"), "istio-proxy": RUNNING})
     assert judged(job(active=1), lingers).condition is EXITED
-    assert judged(job(active=2), lingers).reason == "counts 1 active pod that no list by the flow run's id shows"
+    assert judged(job(active=2), lingers).reason == "still counts 1 active pod, of which none is seen alive"
     assert judged(job(active=1), DEAD).condition is ALIVE
 
 

@@ -56,7 +56,7 @@ def test_a_job_that_has_an_active_pod_is_not_looked_up(world: KubernetesWorld) -
     [seen] = said(world, flow_run(older_pid(world, job), id=run_id))
     assert (seen.condition, seen.reason) == (
         Condition.ALIVE,
-        "counts 1 active pod that no list by the flow run's id shows",
+        "still counts 1 active pod, of which none is seen alive",
     )
     assert len(world.front.calls) == 2
 
@@ -153,7 +153,7 @@ def test_an_ended_pod_counts_only_for_the_job_that_owned_it(world: KubernetesWor
 def test_healthy_while_its_job_is(world: KubernetesWorld, many: Passes) -> None:
     job, _ = older(world, run_id := uuid4())
     run = many.run(older_pid(world, job), run_id=run_id)
-    stays_healthy(many, run, "counts 1 active pod that no list by the flow run's id shows")
+    stays_healthy(many, run, "still counts 1 active pod, of which none is seen alive")
     world.cluster.set_job(job, active=None, failed=1)
     stays_healthy(many, run, "has no live pod (1 failed before)")
 
@@ -165,7 +165,7 @@ def test_the_job_is_deleted_and_its_pod_lives_on(world: KubernetesWorld, was_see
         job, pod = older(world, run_id := uuid4())
         run = many.run(older_pid(world, job), run_id=run_id)
         if was_seen:
-            stays_healthy(many, run, "counts 1 active pod", times=1)
+            stays_healthy(many, run, "still counts 1 active pod", times=1)
         world.cluster.delete(job, propagation="Orphan")
         world.cluster._patch(pod, {"metadata": {"ownerReferences": None}})  # the garbage collector's part
         world.cluster.finalize(job)
@@ -185,18 +185,18 @@ def test_deleted_in_the_foreground_with_its_pod_in_its_grace(
 ) -> None:
     job, pod = older(world, run_id := uuid4())
     run = many.run(older_pid(world, job), run_id=run_id)
-    stays_healthy(many, run, "counts 1 active pod", times=1)
+    stays_healthy(many, run, "still counts 1 active pod", times=1)
     world.cluster.delete(job, propagation="Foreground")  # no garbage collector finishes it
     world.cluster.delete(pod, grace=600)
     world.cluster.set_job(job, active=active)
-    counted = "counts 1 active pod that no list by the flow run's id shows"
+    counted = "still counts 1 active pod, of which none is seen alive"
     stays_healthy(many, run, counted if active else "has a pod that is being stopped")
 
 
 def test_its_deadline_is_exceeded_with_its_pod_in_its_grace(world: KubernetesWorld, many: Passes) -> None:
     job, pod = older(world, run_id := uuid4())
     run = many.run(older_pid(world, job), run_id=run_id)
-    stays_healthy(many, run, "counts 1 active pod", times=1)
+    stays_healthy(many, run, "still counts 1 active pod", times=1)
     world.cluster.delete(pod, grace=600)
     world.cluster.job_failed(job, "DeadlineExceeded", "Job was active longer than specified deadline")
     stays_healthy(many, run, f"is over, but pod {name_of(pod)} on node node-1 is being stopped")

@@ -110,7 +110,7 @@ def test_k11_a_sidecar_outlives_the_flow_with_tries_left(world: KubernetesWorld,
         many.later(300)
         (finding,) = many.look()
         assert finding.verdict is Verdict.HEALTHY
-        assert "makes its next pod only when the other containers have ended: " in finding.reason
+        assert "goes on only when the other containers have ended: " in finding.reason
         assert f"pod {name_of(pod)} on node node-1 ended: container prefect-job exited with code 137" in finding.reason
     assert many.written == []
 

@@ -153,8 +153,10 @@ class Connection:
 
         files = set(self.files) - set(successor.files)
         kept = getattr(kube_config, "_temp_files", {})
-        for content in [content for content, path in kept.items() if path in files]:
-            Path(kept.pop(content)).unlink(missing_ok=True)
+        for content, path in list(kept.items()):  # other scopes' threads change it too
+            if path in files:
+                kept.pop(content, None)
+                Path(path).unlink(missing_ok=True)
 
 
 def _why(error: Exception) -> str:

@@ -20,7 +20,7 @@ class Live:
 
     observations: dict[RunId, list[Observation]] = field(default_factory=dict)
     strangers: list[Resource] = field(default_factory=list)
-    nodes: dict[RunId, str] = field(default_factory=dict)  # where a pod of each run lives, or may
+    nodes: dict[RunId, str | None] = field(default_factory=dict)  # where a pod of each run lives, or may; None: unsaid
 
 
 def see_live(reader: Reader, asked: Collection[RunId], place: str) -> Live:
@@ -40,8 +40,9 @@ def see_live(reader: Reader, asked: Collection[RunId], place: str) -> Live:
     claimed = {_add(live, seen) for seen in found}
     for job_uid, many in pods.items():
         for pod in many:
-            if pod.condition is not Condition.EXITED and pod.node:
-                live.nodes[pod.run_id] = pod.node
+            if pod.condition is not Condition.EXITED:
+                # of several, none can vouch for the others
+                live.nodes[pod.run_id] = pod.node if live.nodes.get(pod.run_id, pod.node) == pod.node else None
             if pod.condition.is_live and job_uid not in claimed:
                 alone = orphan(pod, place)
                 _add(live, alone if pod.run_id in asked else alone.resource)

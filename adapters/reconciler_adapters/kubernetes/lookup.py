@@ -18,7 +18,7 @@ class LookUp:
 
     reader: Reader
     names: Mapping[RunId, JobName]  # what pids name, of those that this scope may hold
-    nodes: Mapping[RunId, str]  # where pods were seen before
+    nodes: Mapping[RunId, str | None]  # where pods were seen before
     place: str  # the end of a title: " on cluster prod"
 
     def of(self, runs: Sequence[FlowRun]) -> dict[RunId, list[Observation]]:
@@ -42,12 +42,12 @@ class LookUp:
         }
 
     def _add_unlabelled(self, pods: dict[RunId, list[PodSight]], jobs: Mapping[RunId, Sequence[k8s.Job]]) -> None:
-        """Give each run of which no pod was found by its id those of its Jobs that carry none, by the Job's name."""
+        """Give each run the pods that do not carry its id, of those of its Jobs of which none was found by the id."""
         runs: dict[tuple[str, str], set[RunId]] = {}
         for run_id, many in pods.items():
             places = [job.metadata.place for job in jobs[run_id]]
             places += [self.names[run_id].place] if run_id in self.names else []
-            for place in places if not many else ():
+            for place in set(places) - {(pod.namespace, pod.job_name) for pod in many}:
                 runs.setdefault(place, set()).add(run_id)
         for place, pod in self.reader.unlabelled_pods_of(runs):
             for run_id in runs[place]:
@@ -73,6 +73,7 @@ class LookUp:
             jobs = [*jobs, named]  # made since the list was read
         jobs += self._owners(jobs, pods)
         seen = list(observe(jobs, pods, run_id, self.place))
+        # nodes are read for those only of whom it matters
         if any(one.unseen_end for one in seen):
             seen = list(observe(jobs, pods, run_id, self.place, self._last_node(run_id)))
         yield from seen

@@ -112,7 +112,7 @@ def _life_out_of_sight(job: k8s.Job, pods: Sequence[PodSight], *, has_ended: boo
     """
     unlisted = (job.status.active or 0) - sum(pod.lingers for pod in pods)
     if unlisted > 0:
-        return f"counts {unlisted} active pod{'s' * (unlisted > 1)} that no list by the flow run's id shows"
+        return f"still counts {unlisted} active pod{'s' * (unlisted > 1)}, of which none is seen alive"
     manager = job.spec.managed_by
     elsewhere = manager and manager != _OWN_CONTROLLER and not (pods or has_ended)
     return f"is managed by {one_line(manager, 80)}, so its pods may be in another cluster" if elsewhere else ""
@@ -140,7 +140,7 @@ def orphan(pod: PodSight, place: str) -> Observation:
     )
 
 
-def gone(name: JobName, run_id: RunId, place: str, node: LastNode = _NO_NODE) -> Observation:
+def gone(name: JobName, run_id: RunId, place: str, node: LastNode) -> Observation:
     """Say that neither a look-up by the run's id nor one by its pid found anything."""
     return Observation(
         condition=Condition.GONE,
@@ -214,7 +214,7 @@ def _between_pods(job: k8s.Job, last: PodSight | None) -> str:
     if job.spec.suspend:
         return "is suspended"
     if last is not None and last.lingers:
-        return f"makes its next pod only when the other containers have ended: {_of(last)}"
+        return f"goes on only when the other containers have ended: {_of(last)}"
     if last is not None:
         return f"has not made its next pod yet: {_of(last)}"
     failed = job.status.failed or 0

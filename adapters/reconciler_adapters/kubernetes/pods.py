@@ -56,7 +56,7 @@ def sight(pod: k8s.Pod, run_id: RunId) -> PodSight:
         exit_code=found.exit_code,
         ended_at=found.ended_at,
         unseen_end=found.unseen_end,
-        lingers=found.condition is Condition.EXITED and pod.status.phase == "Running",
+        lingers=found.condition is Condition.EXITED and pod.status.phase == "Running" and not meta.deletion_timestamp,
     )
 
 

@@ -50,7 +50,7 @@ class KubernetesScope:
         self._connection: Connection | None = None
         self._latest: Connection | None = None  # the same, or the one that was closed last
         self._cluster_uid: str | None = None  # as last read; None: not read yet, or this account may not
-        self._nodes: dict[RunId, str] = {}  # where a pod of each run was last seen alive
+        self._nodes: dict[RunId, str | None] = {}  # where a pod of each run was last seen alive
 
     @classmethod
     def discover(cls) -> Mapping[str, object] | None:
@@ -88,7 +88,7 @@ class KubernetesScope:
 
     def remind(self, resources: Mapping[RunId, Resource]) -> None:
         """Remember where pods were. What this process saw itself is newer, or was too doubtful to be kept."""
-        self._nodes = {run_id: one.node for run_id, one in resources.items() if one.node} | self._nodes
+        self._nodes = {run_id: one.node for run_id, one in resources.items()} | self._nodes
 
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         asked = {run.id: run for run in runs}
