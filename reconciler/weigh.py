@@ -166,10 +166,10 @@ class _Scale:
 
     def absent(self) -> Iterator[Absence]:
         """Only GONE, resources of earlier attempts, or ended parts: nothing that runs this attempt is there."""
-        left = [seen for seen in self.look.observations if seen.condition is not Condition.GONE]
-        left = [seen for seen in left if not self._may_be_a_part(seen)]
         if not self.concerned or not self.look.observations or self.look.error is not None:
             return
+        there = (seen for seen in self.look.observations if seen.condition is not Condition.GONE)
+        left = [seen for seen in there if not self._may_be_a_part(seen)]
         if all(seen.resource and self._is_of_this_attempt(seen.resource) is False for seen in left):
             counts, why_not = self.counts()
             stated = max(self._of(Condition.GONE), key=lambda seen: seen.unseen_end, default=None)

@@ -23,10 +23,9 @@ from tests.kubernetes.world import KubernetesWorld, kubernetes_world
 BOTH = ["fake", pytest.param("real", marks=pytest.mark.kubernetes)]
 
 
-@pytest.fixture(scope="session", params=BOTH)
-def api_server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
-    """The fake, and under the marker `kubernetes` a real one."""
-    if request.param == "fake":
+def _server(kind: str, *, watch_cache: bool = True) -> Iterator[ApiServer]:
+    """The fake has no cache."""
+    if kind == "fake":
         with FakeApiServer() as fake:
             yield fake
         return
@@ -34,8 +33,14 @@ def api_server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
 
     if reason := why_no_apiserver():
         missing(reason)
-    with RealApiServer() as real:
+    with RealApiServer(watch_cache=watch_cache) as real:
         yield real
+
+
+@pytest.fixture(scope="session", params=BOTH)
+def api_server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
+    """The fake, and under the marker `kubernetes` a real one."""
+    yield from _server(request.param)
 
 
 @pytest.fixture
@@ -64,16 +69,7 @@ def reader(api_server: ApiServer, cluster: Cluster) -> Iterator[httpx.Client]:
 @pytest.fixture(params=BOTH)
 def forgetful_server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
     """One of the test's own that forgets at `compact` even what it would still have in its watch cache."""
-    if request.param == "fake":
-        with FakeApiServer() as fake:
-            yield fake
-        return
-    from tests.kubernetes.apiserver.real import RealApiServer, why_no_apiserver
-
-    if reason := why_no_apiserver():
-        missing(reason)
-    with RealApiServer(watch_cache=False) as real:
-        yield real
+    yield from _server(request.param, watch_cache=False)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ class LookUp:
 
     def _add_unlabelled(self, pods: dict[RunId, list[PodSight]], jobs: Mapping[RunId, Sequence[k8s.Job]]) -> None:
         """Give each run the pods that do not carry its id, of those of its Jobs of which none was found by the id."""
-        runs: dict[tuple[str, str], set[RunId]] = {}
+        runs: dict[k8s.JobPlace, set[RunId]] = {}
         for run_id, many in pods.items():
             places = [job.metadata.place for job in jobs[run_id]]
             places += [self.names[run_id].place] if run_id in self.names else []
@@ -62,7 +62,7 @@ class LookUp:
         jobs: list[k8s.Job],
         pods: list[PodSight],
         name: JobName | None,
-        existing: set[tuple[str, str]],
+        existing: set[k8s.JobPlace],
     ) -> Iterator[Observation]:
         """What was seen of one run. `name` is what its pid names, unless that is among the Jobs."""
         named = self.reader.job(name) if name and name.place in existing else None
@@ -71,7 +71,7 @@ class LookUp:
             pods = [pod for pod in pods if pod.job_uid != other.metadata.uid]
         elif named is not None and named.metadata.run_id == run_id:
             jobs = [*jobs, named]  # made since the list was read
-        jobs += self._owners(jobs, pods)
+        jobs = [*jobs, *self._owners(jobs, pods)]
         seen = list(observe(jobs, pods, run_id, self.place))
         # nodes are read for those only of whom it matters
         if any(one.unseen_end for one in seen):

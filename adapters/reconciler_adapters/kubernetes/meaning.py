@@ -42,7 +42,7 @@ class JobName:
         return f"{self.namespace}:{self.name}"
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> k8s.JobPlace:
         return self.namespace, self.name
 
 
@@ -97,8 +97,14 @@ def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, nod
     if end is not None:
         return _over(end, last, resource, "" if pods else node.words, unseen_end=unseen and end.type == "Failed")
     if last is not None and ((last.lingers and not _tries_left(job)) or job.metadata.deletion_timestamp):
-        told = f"will not run again: {_of(last)}"
-        return replace(orphan(last, ""), reason=told, resource=resource, unseen_end=unseen)
+        return Observation(
+            condition=Condition.EXITED,
+            reason=f"will not run again: {_of(last)}",
+            resource=resource,
+            exit_code=last.exit_code,
+            ended_at=last.ended_at,
+            unseen_end=unseen,
+        )
     if job.metadata.deletion_timestamp:  # a Job that is being deleted makes no pods
         told = f"is being deleted, and has no pod left{node.words}"
         return Observation(condition=Condition.EXITED, reason=told, resource=resource, unseen_end=unseen)
@@ -133,7 +139,7 @@ def orphan(pod: PodSight, place: str) -> Observation:
     return Observation(
         condition=pod.condition,
         reason=_of(pod) if pod.condition is Condition.UNKNOWN else told,
-        resource=pod_resource(pod, place),
+        resource=_pod_resource(pod, place),
         exit_code=pod.exit_code,
         ended_at=pod.ended_at,
         unseen_end=pod.unseen_end,
@@ -162,7 +168,7 @@ def without_node(pod: PodSight) -> PodSight:
     return replace(pod, condition=Condition.EXITED, reason=told, unseen_end=True, ended_at=None, exit_code=None)
 
 
-def pod_resource(pod: PodSight, place: str) -> Resource:
+def _pod_resource(pod: PodSight, place: str) -> Resource:
     return Resource(
         id=pod.uid,
         title=f"Kubernetes pod {pod.namespace}/{pod.name}{place}",

@@ -14,6 +14,7 @@ import msgspec
 RUN_LABEL = "prefect.io/flow-run-id"
 FLOW_CONTAINER = "prefect-job"  # as prefect-kubernetes names it; a custom manifest may not
 
+JobPlace = tuple[str, str]  # the namespace and the name of a Job
 ItemT = TypeVar("ItemT")
 
 _A_SECOND = timedelta(seconds=1)
@@ -65,7 +66,7 @@ class Metadata(Struct):
         return self.labels.run_id if self.labels else None
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> JobPlace:
         return self.namespace, self.name
 
 

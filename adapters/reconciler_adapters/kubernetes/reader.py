@@ -16,7 +16,6 @@ ItemT = TypeVar("ItemT")
 SeenT = TypeVar("SeenT")
 
 JOBS, PODS, NAMESPACES, NODES = "/apis/batch/v1/{}jobs", "/api/v1/{}pods", "/api/v1/namespaces", "/api/v1/nodes"
-Place = tuple[str, str]  # the namespace and the name of a Job
 _BATCH = 100  # values in one `in (...)`: an address of 4 kB of run ids, 7 kB of long names
 _LONGEST_LABEL = 63  # a longer value in a selector is refused, and no pod has it
 _MANY = 100  # names; above this one list of all Jobs' names is cheaper than a look at each
@@ -31,7 +30,7 @@ class Reader:
         self._cluster = cluster
         self._namespaces: dict[str, bool] = {}
         self._nodes: dict[str, NodeState] = {}
-        self._jobs: dict[Place, k8s.Job | None] = {}
+        self._jobs: dict[k8s.JobPlace, k8s.Job | None] = {}
         self._may_read_nodes = True
 
     def live_pods(self) -> list[PodSight]:
@@ -73,10 +72,10 @@ class Reader:
             if pod.run_id in asked
         ]
 
-    def unlabelled_pods_of(self, jobs: Collection[Place]) -> list[tuple[Place, k8s.Pod]]:
+    def unlabelled_pods_of(self, jobs: Collection[k8s.JobPlace]) -> list[tuple[k8s.JobPlace, k8s.Pod]]:
         """Every pod of these Jobs that carries no run's id: older workers label the Job alone (see `meaning.py`)."""
 
-        def take(pod: k8s.Pod) -> tuple[Place, k8s.Pod] | None:
+        def take(pod: k8s.Pod) -> tuple[k8s.JobPlace, k8s.Pod] | None:
             labels = pod.metadata.labels or k8s.Labels()
             place = pod.metadata.namespace, labels.job or ""
             return (place, pod) if labels.run_id is None and place in jobs else None
@@ -88,13 +87,13 @@ class Reader:
             for found in self._listed(PODS, k8s.Pod, take, labelSelector=selector)
         ]
 
-    def existing(self, names: Iterable[JobName]) -> set[Place]:
+    def existing(self, names: Iterable[JobName]) -> set[k8s.JobPlace]:
         """Which of these may exist: all of them if they are few, else those that a list of all Jobs' names holds."""
         wanted = {name.place for name in names}
         if len(wanted) <= _MANY:
             return wanted
 
-        def take(one: k8s.Bare) -> Place | None:
+        def take(one: k8s.Bare) -> k8s.JobPlace | None:
             place = one.metadata.namespace, one.metadata.name
             return place if place in wanted else None
 
