@@ -130,6 +130,9 @@ def rule_7_gone(matter: Matter) -> Finding | None:
     was_absent = first is not None and absence.scope.name in first.absent_from
     if age < policy.grace:
         finding = _waits(matter, sight, f"the state is {span(age)} old, grace is {span(policy.grace)}", reason)
+    elif matter.state_age - sight.scope.clock.uncertainty < sight.scope.lag:
+        late = f"scope '{sight.scope.name}' may not show yet what was made within {span(sight.scope.lag)}"
+        finding = _waits(matter, sight, f"the state is {span(matter.state_age)} old, and {late}", reason)
     elif first is None or not was_absent or matter.snapshot.taken_at - first.at < policy.confirm_after:
         finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
     else:

@@ -192,6 +192,7 @@ class Seen:
     place_time: datetime | None = None  # the place's clock, read while it answered; without it nothing is believed
     place_time_within: timedelta = timedelta(0)  # how coarse that time is: plus or minus
     place_started: datetime | None = None
+    lag: timedelta = timedelta(0)  # the place may not show yet what was made less than that ago
 
 
 @dataclass(frozen=True, slots=True)

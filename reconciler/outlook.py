@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from reconciler.clock import Reading
 from reconciler.looking import Answer, Asker, look
@@ -190,6 +190,7 @@ def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> Scope
         misconfigured=answer.misconfigured,
         incomplete=seen.incomplete if seen else None,
         clock=answer.clock,
+        lag=seen.lag if seen else timedelta(0),
         known_since=known.since if known else None,
         former_identity=known.former if known else None,
         breaker_since=breaker_since,

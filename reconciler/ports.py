@@ -61,6 +61,8 @@ class Scope(Protocol):
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         """One bulk list of live resources; then, for the runs not among them, a look-up by pid and by run id.
 
+        Where no list can be asked for by label, a look-up by pid comes first; strangers are shown if a list was needed.
+
         GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run
         that is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises
         AdapterError.

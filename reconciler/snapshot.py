@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.model import EXACT, ClockOffset, FlowRun, Heartbeat, Observation, Place, RunId, Sighting, StateRecord
 
@@ -55,6 +55,7 @@ class ScopeView:
     misconfigured: bool = False
     incomplete: str | None = None
     clock: ClockOffset = EXACT
+    lag: timedelta = timedelta(0)  # it may not show yet what was made less than that ago
     known_since: datetime | None = None  # ours: since when this identity is the known one
     former_identity: str | None = None  # None: that was the first contact
     breaker_since: datetime | None = None  # ours

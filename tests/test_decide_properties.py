@@ -136,6 +136,7 @@ def snapshots(draw: st.DrawFn):
             name,
             exclusive=draw(st.booleans()),
             incomplete=draw(st.sampled_from([None, None, "cut short"])),
+            lag=timedelta(seconds=draw(st.sampled_from([0, 0, 300]))),
             clock=ClockOffset(
                 timedelta(seconds=draw(st.sampled_from([0, -40, 40]))), timedelta(seconds=draw(st.sampled_from([0, 2])))
             ),
@@ -184,6 +185,7 @@ def test_nothing_is_settled_without_an_end_seen_or_an_absence_that_counts_seen_t
             assert finding.rule == "7"
             assert snap.taken_at - one.first_look.at >= POLICY.confirm_after
             assert finding.scope in one.first_look.absent_from
+            assert snap.taken_at - one.run.state_since >= snap.scopes[finding.scope].lag
             where = next(look for look in one.looks if look.scope == finding.scope)
             assert where.sightings or where.place is Place.HERE or (where.mapped and snap.scopes[where.scope].exclusive)
             assert where.place is not Place.ELSEWHERE
