@@ -4,11 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-# The test bench: Prefect in virtual environments of its own, never in the product's.
-PREFECT := prefect==3.8.8 prefect-docker==0.7.4 prefect-kubernetes==0.8.0 fastapi<0.150
+# The test bench: Prefect, and what stands in for AWS, in virtual environments of their own, never in the product's.
+PREFECT := prefect==3.8.8 prefect-docker==0.7.4 prefect-kubernetes==0.8.0 prefect-aws==0.7.12 fastapi<0.150
 PREFECT_30 := prefect==3.0.11 fastapi==0.115.6 pydantic<2.10
 PREFECT_220 := prefect==2.20.25
-BENCH := .venvs/prefect/.has-3.8.8-docker-kubernetes
+MINISTACK := ministack==1.5.33 docker
+BENCH := .venvs/prefect/.has-3.8.8-docker-kubernetes-aws
+EMULATOR := .venvs/ministack/.has-1.5.33
 OLD_BENCH := .venvs/prefect-3.0/.has-3.0.11 .venvs/prefect-2.20/.has-2.20.25
 
 .PHONY: help setup setup-old check lint test test-kubernetes test-old demo build clean python
@@ -16,7 +18,7 @@ OLD_BENCH := .venvs/prefect-3.0/.has-3.0.11 .venvs/prefect-2.20/.has-2.20.25
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-setup: .venv/.stamp $(BENCH) ## the package and its tools in .venv, Prefect 3.8.8 in .venvs/prefect
+setup: .venv/.stamp $(BENCH) $(EMULATOR) ## the package and its tools in .venv; Prefect 3.8.8 and an emulator of ECS in .venvs
 
 setup-old: .venv/.stamp $(OLD_BENCH) ## Prefect 2.20 and 3.0 in .venvs
 
@@ -52,11 +54,14 @@ python:
 
 .venv/.stamp: pyproject.toml constraints.txt | python
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docker,kubernetes,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docker,kubernetes,aws,dev]'
 	@touch $@
 
 .venvs/prefect/.has-%: | python
 	$(call bench,.venvs/prefect,$(PREFECT))
+
+.venvs/ministack/.has-%: | python
+	$(call bench,.venvs/ministack,$(MINISTACK))
 
 .venvs/prefect-3.0/.has-%: | python
 	$(call bench,.venvs/prefect-3.0,$(PREFECT_30))

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,8 @@ class Connection:
 
         account = self.account
         extra = {"ExternalId": account.external_id} if account.external_id else {}
-        client = self._client(self.session, "sts", self.region)
-        given = client.assume_role(RoleArn=account.role_arn, RoleSessionName=_AGENT, **extra)["Credentials"]
+        with closing(self._client(self.session, "sts", self.region)) as client:
+            given = client.assume_role(RoleArn=account.role_arn, RoleSessionName=_AGENT, **extra)["Credentials"]
         self.note_token(given["SessionToken"])
         self._assumed = boto3.Session(
             aws_access_key_id=given["AccessKeyId"],

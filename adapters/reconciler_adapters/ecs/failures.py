@@ -117,7 +117,7 @@ def _failed(chain: list[BaseException], seconds: float) -> Explained:
             (TimeoutError, boto.ConnectTimeoutError, boto.ReadTimeoutError),
             AdapterError,
             f"timed out after {seconds:.1f} s ({{error}})",
-            "see whether the network is slow, or the account's calls are limited",
+            "see whether the network is slow or the account's calls are limited, and raise `policy.scope_deadline`",
         ),
         ((ResponseParserError,), AdapterError, unread, running),
         ((ValueError, KeyError, RecursionError), AdapterError, f"{unread} ({{error}})", running),
