@@ -19,7 +19,7 @@ _DEATHS = {
     "exited_zero": "ended with code 0",
     "exited_starting": "ended before the run began",
     "exited_unseen": "ended out of sight, its node lost",
-    "gone": "vanished, and was seen there before",
+    "gone": "vanished, and was seen there before (ECS may be late: once the run's state is 5 min old)",
     "gone_unsighted": "vanished, and was never seen there (exclusive), or vanished with its node",
 }
 

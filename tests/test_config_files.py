@@ -11,6 +11,7 @@ import pytest
 
 from reconciler import registry
 from reconciler.settings import ScopeSettings, Settings, load, setting_paths, worst_case_detection
+from reconciler_adapters.ecs.account import Account
 from reconciler_adapters.kubernetes.cluster import Cluster
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -76,6 +77,7 @@ def test_examples_load(example: Path, tmp_path: Path) -> None:
 def test_all_examples_are_tested() -> None:
     assert [path.stem for path in EXAMPLES] == [
         "docker-host",
+        "ecs",
         "kubernetes-clusters",
         "kubernetes-shared-cluster",
         "process-host",
@@ -90,7 +92,8 @@ def test_the_options_of_examples_are_those_of_their_adapters(example: Path, tmp_
         bound.scope.close()
 
 
-def test_the_reference_names_every_option_of_the_kubernetes_adapter() -> None:
-    text = REFERENCE.read_text(encoding="utf-8")
-    told = text[text.index("kubernetes:\n") :]
-    assert [field.name for field in fields(Cluster) if field.name not in told] == ["scope"]
+@pytest.mark.parametrize(("adapter", "options"), [("kubernetes", Cluster), ("ecs", Account)])
+def test_the_reference_names_every_option(adapter: str, options: type[Cluster | Account]) -> None:
+    text = REFERENCE.read_text(encoding="utf-8").replace("\n# ", " ")
+    told = text[text.index(f" {adapter}: ") :].partition("}")[0]
+    assert [field.name for field in fields(options) if field.name not in told] == ["scope"]

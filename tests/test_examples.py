@@ -159,13 +159,13 @@ def test_the_config_map_loads(in_the_pod: Loaded) -> None:
     assert in_the_pod.settings.api.key.get_secret_value() == "pnu_from_the_secret"
 
 
-def test_the_scope_builds_and_the_image_holds_its_client(in_the_pod: Loaded) -> None:
+def test_the_scope_builds_and_the_image_holds_the_clients(in_the_pod: Loaded) -> None:
     (bound,) = registry.bind(in_the_pod.settings.scopes)
     bound.scope.close()
     assert bound.mapping.exclusive
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert re.search(r"^ARG EXTRAS=all$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert "kubernetes" in re.split(r"[\[\],]", extras["all"][0])
+    assert {"kubernetes", "aws"} <= set(re.split(r"[\[\],]", extras["all"][0]))
 
 
 def test_the_manifest_s_rights_are_those_of_the_file_for_namespaces(

@@ -51,8 +51,23 @@ def test_it_is_imported_only_when_needed(module: str, unneeded: set[str]) -> Non
 
 def test_adapters_import_their_sdks_late() -> None:
     """The registry imports every adapter to discover what is on this machine, whether its SDK is installed or not."""
-    sdks = {"docker", "kubernetes", "urllib3", "yaml", "requests", "boto3"}
-    names = "docker, reconciler_adapters.kubernetes, reconciler_adapters.process"
+    sdks = {"docker", "kubernetes", "urllib3", "yaml", "requests", "boto3", "botocore"}
+    names = "docker, reconciler_adapters.ecs, reconciler_adapters.kubernetes, reconciler_adapters.process"
     script = f"import sys, reconciler_adapters.{names}; print(*sorted(set(sys.modules) & {sdks!r}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+def test_a_pass_without_ecs_scopes_never_imports_boto3() -> None:
+    """Nor does looking for what is on this machine: an account has no usual cluster."""
+    script = """
+import sys
+from reconciler import registry
+from reconciler_adapters.docker import DockerScope
+DockerScope("engine", {"base_url": "unix:///nowhere"}).close()
+for bound in registry.discover().scopes:
+    bound.scope.close()
+print(*sorted(set(sys.modules) & {"boto3", "botocore"}))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -106,8 +106,15 @@ class Conversation:
         self._together([partial(self._call, client, "list_tasks", cluster=cluster.arn, maxResults=1)])
 
     def configured(self, account: str) -> list[ClusterName]:
-        """Name the clusters of the options in full, without asking whether they are there."""
-        return self._connection.configured(account)
+        """Name the clusters of the options in full, without asking whether they are there. Raises Misconfigured."""
+        clusters = self._connection.configured(account)
+        for cluster in clusters:
+            if cluster.account != account:
+                raise Misconfigured(
+                    f"cluster '{cluster.arn}' is not of account {account}, of which the credentials are: "
+                    "set the option `role_arn` to a role of the cluster's account"
+                )
+        return clusters
 
     def assume_role(self) -> None:
         self._together([self._connection.assume_role])
@@ -187,7 +194,7 @@ def explained(connection: Connection | None, seconds: float) -> Iterator[None]:
         kind, cause, remedy = explain(again or error, seconds)
         cause += f", again and again for {seconds:.0f} s" if again else ""
         cause = connection.hide(cause) if connection else cause
-        raise kind(f"AWS: {cause}; {remedy}") from error
+        raise kind(f"{connection.shown if connection else 'AWS'}: {cause}; {remedy}") from error
 
 
 def _sort(described: Described, asked: Sequence[str], answer: ecs.Tasks) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -87,6 +88,13 @@ class Connection:
     def is_fresh(self) -> bool:
         """Whether the role's credentials, if there is one, are good for a whole pass."""
         return time.monotonic() < self._good_until
+
+    @property
+    def shown(self) -> str:
+        """What is asked, for sentences."""
+        parts = urlsplit(self.account.endpoint_url or "")
+        at = f" at {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""  # no password
+        return f"AWS{at} in {self.region}"
 
     @property
     def needs_role(self) -> bool:

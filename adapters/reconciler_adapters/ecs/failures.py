@@ -16,6 +16,7 @@ Explained = tuple[type[AdapterError], str, str]
 
 _RENEW = "renew the credentials"
 _GRANT = "grant it; `reconcile check` prints the policy"
+_ASSUME_ROLE = "AssumeRole"
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 _REFUSALS: tuple[tuple[frozenset[str], type[AdapterError], str], ...] = (
     (_DENIED, Misconfigured, _GRANT),
@@ -69,12 +70,14 @@ def explain(error: BaseException, seconds: float) -> Explained:
 
 
 def denied_action(error: BaseException | None) -> str | None:
-    """Name the IAM action that was denied: "ecs:ListTasks". None: it was something else that failed."""
+    """Name the action that the policy lacks: "ecs:ListTasks". None: it was something else that failed."""
     from botocore.exceptions import ClientError
 
-    if not isinstance(error, ClientError) or error.response.get("Error", {}).get("Code") not in _DENIED:
+    if not isinstance(error, ClientError) or error.operation_name == _ASSUME_ROLE:
         return None
-    return f"{'sts' if error.operation_name == 'AssumeRole' else 'ecs'}:{error.operation_name}"
+    if error.response.get("Error", {}).get("Code") not in _DENIED:
+        return None
+    return f"ecs:{error.operation_name}"
 
 
 def _refused(error: ClientError) -> Explained:
@@ -83,6 +86,8 @@ def _refused(error: ClientError) -> Explained:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     message = one_line(said.get("Message") or "without a reason")
     cause = f"{operation} was refused with {code} ({message})"
+    if operation == _ASSUME_ROLE and code in _DENIED:
+        return Misconfigured, cause, "allow it in their policy, and name their principal in the role's trust policy"
     for codes, kind, remedy in _REFUSALS:
         if code in codes:
             return kind, cause, remedy

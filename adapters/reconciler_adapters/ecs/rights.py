@@ -13,7 +13,6 @@ from reconciler_adapters.ecs.failures import denied_action
 from reconciler_adapters.ecs.names import ClusterName
 
 Opening = Callable[[], AbstractContextManager[Conversation]]
-_TRUST = "allow sts:AssumeRole on that role to the credentials, and name them in the role's trust policy"
 _CALLS: tuple[Callable[[Conversation, ClusterName], object], ...] = (
     lambda talk, cluster: talk.active([cluster]),
     lambda talk, cluster: talk.try_describing(cluster),
@@ -30,7 +29,7 @@ def missing_rights(conversation: Opening) -> list[Problem]:
         for call, cluster in product(_CALLS, clusters):
             denied.update(_denied(conversation, call, cluster))
     except AdapterError as error:
-        return [Problem(str(error), _TRUST if denied_action(error.__cause__) else "")]
+        return [Problem(str(error), "")]
     return [Problem(f"missing rights: {', '.join(sorted(denied))}", policy(clusters))] if denied else []
 
 
