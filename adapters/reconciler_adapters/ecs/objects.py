@@ -1,6 +1,6 @@
 """What ECS answers, as far as it is looked at. Unknown members are skipped; one of another form is an error.
 
-Of the environment that a task was started with only one value is kept: the others may be secrets.
+Of the environment that a task was started with only one variable is kept, as of its tags: the others may be secrets.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ class Tag(msgspec.Struct, frozen=True):
 
 class Variable(msgspec.Struct, frozen=True):
     name: str | None = None
-    value: str | None = msgspec.field(default=None)
+    value: str | None = None
 
 
 class ContainerOverride(msgspec.Struct, frozen=True):
     name: str | None = None
     environment: tuple[Variable, ...] | None = None
 
+    def __post_init__(self) -> None:
+        kept = tuple(one for one in self.environment or () if one.name == _RUN_VARIABLE)
+        msgspec.structs.force_setattr(self, "environment", kept)
+
     @property
     def run_id(self) -> UUID | None:
-        return next((_run_id(one.value) for one in self.environment or () if one.name == _RUN_VARIABLE), None)
+        return next((_run_id(one.value) for one in self.environment or ()), None)
 
 
 class Overrides(msgspec.Struct, frozen=True):
@@ -58,10 +62,14 @@ class Task(msgspec.Struct, frozen=True, rename="camel"):
     tags: tuple[Tag, ...] | None = None
     overrides: Overrides | None = None
 
+    def __post_init__(self) -> None:
+        kept = tuple(tag for tag in self.tags or () if tag.key == _RUN_TAG)
+        msgspec.structs.force_setattr(self, "tags", kept)
+
     @property
     def tagged(self) -> UUID | None:
         """The flow run that its tag names. StopTask deletes all tags (botocore's documentation of it)."""
-        return next((_run_id(tag.value) for tag in self.tags or () if tag.key == _RUN_TAG), None)
+        return next((_run_id(tag.value) for tag in self.tags or ()), None)
 
     @property
     def told(self) -> UUID | None:
