@@ -16,6 +16,7 @@ from reconciler.matter import (
     ended_at_first_look,
     ended_by,
     last_end,
+    newest,
     settle_time,
     unknowns,
     what_was_seen,
@@ -111,8 +112,15 @@ def rule_6_exited(matter: Matter) -> Finding | None:
         return None
     settle, name = settle_time(matter, sight.observation)
     age = matter.snapshot.taken_at - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
+    if (since := newest(matter, sight)) < sight.scope.lag:
+        late = f"scope '{sight.scope.name}' may not show yet what else was made within {span(sight.scope.lag)}"
+        return _waits(matter, sight, f"{late} ({span(since)} so far)")
     if sight.observation.ended_at is None and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, "its end has no time, so it is looked at twice")
+    if matter.weighed.lost and not ended_at_first_look(matter, sight):
+        return _to_confirm(
+            matter, sight, f"a second look, for {matter.weighed.lost[0].resource.title} was alive before"
+        )
     if age - sight.scope.clock.uncertainty < settle:
         return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
     return _zombie(matter, sight, "6", ended_sentence(sight, matter.snapshot.taken_at))

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from reconciler.model import Guard, Heartbeat, StateType, Verdict
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
 from reconciler.snapshot import ScopeView, Snapshot
-from reconciler.weigh import Sight, Weighed
+from reconciler.weigh import Weighed
 from reconciler.words import span
 
 
@@ -132,11 +132,10 @@ class Watchman:
         )
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
-        """Never seen here by us, or may run on out of sight: believe its heartbeats rather than the place."""
+        """Never seen here by us, or ended where nobody could see it: believe its heartbeats rather than the place."""
         seen = [sight.observation for sight in weighed.ended] + [absence.observation for absence in weighed.absent]
-        out_of_sight = any(one is not None and one.unseen_end for one in seen)
-        out_of_sight = out_of_sight or any(self._may_have_a_twin(sight) for sight in weighed.ended)
-        if not out_of_sight and (not finding.is_absent or finding.is_sighted):
+        unseen_end = any(one is not None and one.unseen_end for one in seen)
+        if not unseen_end and (not finding.is_absent or finding.is_sighted):
             return None
         beat = self.snapshot.heartbeats.get(finding.run.id)
         return self._beats(beat) if beat else None
@@ -178,11 +177,6 @@ class Watchman:
 
     def _scope(self, finding: Finding) -> ScopeView:
         return self.snapshot.scopes[finding.scope or ""]
-
-    def _may_have_a_twin(self, sight: Sight) -> bool:
-        """Whether what was made together with it, by a request that was sent again, may not be shown yet."""
-        made = sight.observation.resource.created_at if sight.observation.resource else None
-        return self._now - (sight.scope.clock.to_ours(made) if made else self._now) < sight.scope.lag
 
     def _beats(self, beat: Heartbeat) -> str | None:
         """Hold while the last heartbeat is younger than `quiet`, or than 1.2 of the run's own cadence."""

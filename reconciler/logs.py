@@ -21,6 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _OURS = ("reconciler", "reconciler_adapters")
+_TELLTALES = ("botocore.credentials",)  # quotes what a program printed instead of credentials; the scope says the rest
 _HIDDEN = "***"
 _SECRET_KEY = re.compile(
     r"(key|token|authorization|password|passwd|secret|auth_string|cookie|credential)s?$", re.IGNORECASE
@@ -142,6 +143,8 @@ def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
     root.setLevel(max(level, logging.WARNING))
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
+    for name in _TELLTALES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:

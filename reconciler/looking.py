@@ -12,6 +12,8 @@ from types import MappingProxyType
 from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Resource, RunId, Seen
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, Reminded
 
+_PATIENCE = 0.5  # seconds after the deadline, in which a scope that gave up by then says why
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -49,7 +51,7 @@ class Asker:
         if call.is_late:
             since = f"{call.began:%H:%M:%S} UTC"
             return Answer(error=f"it still has not answered a call made at {since}", hangs=True)
-        if not call.done.wait(max(0.0, call.deadline - time.monotonic())) or call.result is None:
+        if not call.done.wait(max(0.0, call.deadline - time.monotonic()) + _PATIENCE) or call.result is None:
             seconds = call.deadline - call.began_monotonic
             return Answer(error=f"it did not answer within {seconds:.0f} s", hangs=True)
         return call.result
@@ -128,7 +130,7 @@ class _Call(Thread):
 def _without_future_ends(seen: Seen, took: timedelta) -> Seen:
     """An end later than its place's own present is from before that clock was set back: nobody knows when it was."""
     assert seen.place_time is not None, "checked before"
-    latest = seen.place_time + took
+    latest = seen.place_time + seen.place_time_within + took
     return replace(
         seen,
         observations={

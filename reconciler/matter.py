@@ -77,6 +77,13 @@ def last_end(matter: Matter) -> Sight | None:
     return max(ends, key=lambda s: (ended_by(matter, s), s.scope.name, str(s.observation.exit_code)), default=None)
 
 
+def newest(matter: Matter, sight: Sight) -> timedelta:
+    """How long ago, at least, what ended was made, and what reported the present state, if that was something else."""
+    made = sight.observation.resource.created_at if sight.observation.resource else None
+    age = matter.snapshot.taken_at - sight.scope.clock.to_ours(made) if made else matter.state_age
+    return min(age, matter.state_age) - sight.scope.clock.uncertainty
+
+
 def ended_by(matter: Matter, sight: Sight) -> datetime:
     """When it ended, in our clock; without a time of its own, when that was first seen."""
     seen = sight.observation

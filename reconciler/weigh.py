@@ -10,6 +10,8 @@ from reconciler.attempts import Attempt, attempt_of
 from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting
 from reconciler.snapshot import Case, Look, ScopeView, Snapshot
 
+_SHOWN = frozenset(Condition) - {Condition.GONE, Condition.UNKNOWN}
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -37,6 +39,7 @@ class Weighed:
     ended: tuple[Sight, ...]
     parts: tuple[Sight, ...]  # ended too, but maybe only a part of what runs the flow
     absent: tuple[Absence, ...]
+    lost: tuple[Sighting, ...]  # seen alive of this attempt, and now neither alive nor ended
     counted_in: frozenset[str]  # scopes where the absence of this run would count
 
 
@@ -51,6 +54,7 @@ def weigh(case: Case, snapshot: Snapshot) -> Weighed:
         ended=tuple(sight for scale in scales for sight in scale.ended()),
         parts=tuple(sight for scale in scales for sight in scale.parts()),
         absent=tuple(absence for scale in scales for absence in scale.absent()),
+        lost=tuple(sighting for scale in scales for sighting in scale.lost()),
         counted_in=frozenset(scale.look.scope for scale in scales if scale.could_vanish()),
     )
 
@@ -174,6 +178,14 @@ class _Scale:
             counts, why_not = self.counts()
             stated = max(self._of(Condition.GONE), key=lambda seen: seen.unseen_end, default=None)
             yield Absence(self.scope, counts, why_not, stated, self._sighting())
+
+    def lost(self) -> Iterator[Sighting]:
+        """What was seen alive of this attempt, and is now neither shown nor known to have ended."""
+        shown = {seen.resource.id for seen in self.look.observations if seen.resource and seen.condition in _SHOWN}
+        for one in self.look.sightings:
+            unended = one.live_seen is not None and one.ended_seen is None and one.resource.id not in shown
+            if unended and self._is_of_this_attempt(one.resource) is not False:
+                yield one
 
     def counts(self) -> tuple[AbsenceCounts | None, str]:
         """Whether the absence of the run from this scope says something about the run, or why it does not."""

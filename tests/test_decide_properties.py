@@ -179,13 +179,13 @@ def test_nothing_is_settled_without_an_end_seen_or_an_absence_that_counts_seen_t
         assert one.history
         assert one.history[-1].id == one.run.state_id
         assert one.first_look is not None, "looked at twice"
+        assert snap.taken_at - one.run.state_since >= snap.scopes[finding.scope].lag
         if finding.rule == "6":
             assert Condition.EXITED in seen
         else:
             assert finding.rule == "7"
             assert snap.taken_at - one.first_look.at >= POLICY.confirm_after
             assert finding.scope in one.first_look.absent_from
-            assert snap.taken_at - one.run.state_since >= snap.scopes[finding.scope].lag
             where = next(look for look in one.looks if look.scope == finding.scope)
             assert where.sightings or where.place is Place.HERE or (where.mapped and snap.scopes[where.scope].exclusive)
             assert where.place is not Place.ELSEWHERE

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.model import ClockOffset, Guard, Place, Seen
+from reconciler.model import ClockOffset, Place, Seen
 from reconciler.snapshot import ScopeView
-from tests.spec import alive, beat, case, exited, gone, look, run, scope, sighting, vanished, verdict
+from tests.spec import alive, case, exited, gone, look, run, scope, sighting, vanished, verdict
 
 LAG = timedelta(minutes=5)
 
@@ -45,33 +45,64 @@ class TestAbsence:
 class TestAnEndOfWhatIsYoung:
     """A request to start it may have been sent twice: its twin runs on, and is not shown yet."""
 
-    def test_is_believed_when_the_heartbeats_are_quiet(self) -> None:
-        r = run(age=100)
-        one = case(r, look(exited(r, made=120, ended=60)))
-        held = verdict(one, late(), heartbeats={r.id: beat(70)})
-        assert held.guard is Guard.QUIET
-        assert held.reason.endswith("; held: its last heartbeat is 70 s old, held until 3 min")
-        assert verdict(one, late(), heartbeats={r.id: beat(201)}).verdict == "ZOMBIE"
-        assert verdict(one, late()).verdict == "ZOMBIE", "without heartbeats there is nothing to wait for"
-        assert verdict(one, scope(), heartbeats={r.id: beat(70)}).verdict == "ZOMBIE", "it is the place that is late"
+    @pytest.mark.parametrize("state", ["RUNNING", "PENDING"])
+    @pytest.mark.parametrize(
+        ("made", "age", "expected"),
+        [
+            (120, 100, "WAITING"),
+            (299, 600, "WAITING"),
+            (301, 299, "WAITING"),  # what reported the state may be another, made after this one
+            (301, 301, "ZOMBIE"),
+        ],
+    )
+    def test_is_believed_when_its_twin_would_be_shown(self, state: str, made: float, age: float, expected: str) -> None:
+        r = run(state, age=age)
+        one = case(r, look(exited(r, made=made, ended=60)))
+        assert verdict(one, late()).verdict == expected
+        assert verdict(one, scope()).verdict == "ZOMBIE", "it is the place that is late"
 
-    def test_what_is_older_has_no_twin_that_is_not_shown(self) -> None:
+    def test_says_what_is_awaited(self) -> None:
         r = run(age=600)
-        one = case(r, look(exited(r, made=301, ended=60)))
-        assert verdict(one, late(), heartbeats={r.id: beat(70)}).verdict == "ZOMBIE"
+        finding = verdict(case(r, look(exited(r, made=200))), late())
+        assert finding.rule == "10"
+        assert finding.reason.endswith(
+            "awaited: scope 'a' may not show yet what else was made within 5 min (3 min so far)"
+        )
 
-    def test_what_does_not_say_when_it_was_made_is_taken_for_young(self) -> None:
-        r = run(age=600)
-        ended = exited(r)
-        assert ended.resource is not None
-        one = case(r, look(replace(ended, resource=replace(ended.resource, created_at=None))))
-        assert verdict(one, late(), heartbeats={r.id: beat(70)}).guard is Guard.QUIET
-        assert verdict(one, scope(), heartbeats={r.id: beat(70)}).verdict == "ZOMBIE"
+    def test_what_does_not_say_when_it_was_made_is_as_old_as_the_state(self) -> None:
+        for age, expected in ((299, "WAITING"), (301, "ZOMBIE")):
+            r = run(age=age)
+            ended = exited(r)
+            assert ended.resource is not None
+            bare = replace(ended, resource=replace(ended.resource, created_at=None))
+            assert verdict(case(r, look(bare)), late()).verdict == expected
 
     def test_the_twin_s_own_look_wins(self) -> None:
         r = run(age=600)
         one = case(r, look(exited(r), alive(r, name="res-2"), sightings=(sighting(r),)))
         assert verdict(one, late()).verdict == "HEALTHY"
+
+
+class TestSomethingElseThatWasSeenAlive:
+    """The end that is seen need not be the last: what was alive beside it is neither shown nor known to have ended."""
+
+    def test_is_looked_for_twice(self) -> None:
+        r = run(age=600)
+        where = look(exited(r), sightings=(sighting(r), sighting(r, name="res-2")))
+        once = replace(case(r, where), first_look=None)
+        finding = verdict(once)
+        assert (finding.verdict, finding.is_suspect, finding.wants_time) == ("WAITING", True, True)
+        assert finding.reason.endswith("a second look, for Docker container res-2 on engine a was alive before")
+        assert verdict(case(r, where)).verdict == "ZOMBIE"
+
+    def test_not_when_it_is_known_to_have_ended(self) -> None:
+        r = run(age=600)
+        for where in (
+            look(exited(r), sightings=(sighting(r), sighting(r, name="res-2", ended=100))),
+            look(exited(r), exited(r, name="res-2"), sightings=(sighting(r), sighting(r, name="res-2"))),
+            look(exited(r), sightings=(sighting(r),)),
+        ):
+            assert not verdict(replace(case(r, where), first_look=None)).wants_time
 
 
 def test_no_place_is_late_unless_it_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from reconciler.options import read_options
 from reconciler.ports import Misconfigured
 from reconciler_adapters.ecs.names import ClusterName, is_cluster_name
 
+_ROLE = re.compile(r"arn:aws[a-z0-9-]*:iam::\d{12}:role/\S+")
+_A_ROLE = "arn:aws:iam::123456789012:role/reader"
 _TEXTS = ("region", "profile", "role_arn", "external_id", "endpoint_url")
 
 
@@ -36,8 +39,9 @@ class Account:
                 )
         if account.external_id and not account.role_arn:
             raise Misconfigured(f"scope '{scope}': option 'external_id' is of use only together with 'role_arn'")
-        url = urlsplit(account.endpoint_url or "https://aws")
-        if url.scheme not in {"http", "https"} or not url.hostname:
+        if account.role_arn and not _ROLE.fullmatch(account.role_arn):
+            raise Misconfigured(f"scope '{scope}': option 'role_arn' must be the ARN of a role, such as {_A_ROLE}")
+        if account.endpoint_url and not _is_address(account.endpoint_url):
             raise Misconfigured(
                 f"scope '{scope}': option 'endpoint_url' must begin with http:// or https:// and a host"
             )
@@ -47,3 +51,15 @@ class Account:
     def named_region(self) -> str | None:
         """The region of a cluster that is named by its ARN."""
         return next((name.region for text in self.clusters if (name := ClusterName.parse(text))), None)
+
+
+def is_region(text: str) -> bool:
+    return bool(re.fullmatch("[a-z0-9-]{1,63}", text))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not re.search(r"\s", text)
+    except ValueError:  # of brackets that stay open, or a port that is no number
+        return False

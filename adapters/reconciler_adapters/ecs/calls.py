@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from reconciler.ports import AdapterError, Misconfigured
 from reconciler.words import one_line
 from reconciler_adapters.ecs import objects as ecs
 from reconciler_adapters.ecs.connection import DECODED, Connection
+from reconciler_adapters.ecs.credentials import NoCredentials
 from reconciler_adapters.ecs.crew import Crew
 from reconciler_adapters.ecs.failures import explain
 from reconciler_adapters.ecs.names import ClusterName
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 _AT_ONCE = 100  # tasks in one DescribeTasks, clusters in one DescribeClusters, names on one page of ListTasks
 _NEVER_SEEN = "0" * 32  # the form of a task's id
-MISSING, _ACTIVE = "MISSING", "ACTIVE"
+_MISSING, _ACTIVE, _POISONED = "MISSING", "ACTIVE", "InvalidParameterException"
 
 
 @dataclass(slots=True)
@@ -116,8 +118,8 @@ class Conversation:
                 )
         return clusters
 
-    def assume_role(self) -> None:
-        self._together([self._connection.assume_role])
+    def sign_in(self) -> None:
+        self._together([self._connection.sign_in])
 
     def _with_clients(self, chunks: Sequence[tuple[ClusterName, list[str]]]) -> Iterator[tuple[Any, str, list[str]]]:
         """Clients are made here, by one thread."""
@@ -125,7 +127,20 @@ class Conversation:
             yield self._connection.client("ecs", cluster.region), cluster.arn, some
 
     def _describe(self, client: Any, cluster: str, arns: list[str]) -> ecs.Tasks:
-        answer = self._call(client, "describe_tasks", cluster=cluster, tasks=arns, include=["TAGS"])
+        """Describe at most 100 tasks. One that AWS will not hear of would have it refuse all: it is found by halves."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._call(client, "describe_tasks", cluster=cluster, tasks=arns, include=["TAGS"])
+        except ClientError as error:
+            said = error.response.get("Error", {})
+            if said.get("Code") != _POISONED:
+                raise
+            if len(arns) == 1:
+                return ecs.Tasks((), (ecs.Failure(arns[0], one_line(said.get("Message"))),))
+            halves = arns[: len(arns) // 2], arns[len(arns) // 2 :]
+            parts = [self._describe(client, cluster, half) for half in halves]
+            return ecs.Tasks(parts[0].tasks + parts[1].tasks, parts[0].failures + parts[1].failures)
         tasks: ecs.Tasks = answer[DECODED]
         return tasks
 
@@ -164,8 +179,8 @@ def conversation(connection: Connection, crew: Crew, deadline: float) -> Iterato
     connection.deadline, connection.failure = deadline, None
     with explained(connection, max(deadline - began, 0.0)):
         talk = Conversation(connection, crew, deadline)
-        if connection.needs_role:
-            talk.assume_role()
+        if not connection.is_signed_in:
+            talk.sign_in()
         yield talk
 
 
@@ -175,25 +190,16 @@ def explained(connection: Connection | None, seconds: float) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    expected = (
-        BotoCoreError,
-        ClientError,
-        ResponseParserError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        RecursionError,
-    )
+    asked = (BotoCoreError, ClientError, NoCredentials)
+    answered = (ResponseParserError, OSError, EOFError, ValueError, KeyError, RecursionError)
     try:
         yield
     except AdapterError:
         raise
-    except expected as error:
+    except (*asked, *answered) as error:
         again = connection.failure if connection and isinstance(error, TimeoutError) else None
-        kind, cause, remedy = explain(again or error, seconds)
+        kind, cause, remedy = explain(again or error, seconds, connection.hide if connection else str)
         cause += f", again and again for {seconds:.0f} s" if again else ""
-        cause = connection.hide(cause) if connection else cause
         raise kind(f"{connection.shown if connection else 'AWS'}: {cause}; {remedy}") from error
 
 
@@ -201,13 +207,16 @@ def _sort(described: Described, asked: Sequence[str], answer: ecs.Tasks) -> None
     """Note what one answer says of the tasks that it was asked for, and of no others."""
     tasks = {task.task_arn: task for task in answer.tasks}
     failures = {failure.arn: failure for failure in answer.failures}
+    times = Counter(task.task_arn for task in answer.tasks)
     for arn in asked:
         failure = failures.get(arn)
-        if arn in tasks and failure is None:
+        if times[arn] > 1:
+            described.untold[arn] = "ECS described it twice in one answer"
+        elif arn in tasks and failure is None:
             described.tasks[arn] = tasks[arn]
         elif failure is None:
             described.untold[arn] = "ECS did not answer for it"
-        elif arn not in tasks and failure.reason == MISSING:
+        elif arn not in tasks and failure.reason == _MISSING:
             described.missing.add(arn)
         else:
             described.untold[arn] = f"ECS did not describe it ({failure.reason or 'without a reason'})"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from reconciler.model import Condition, FlowRun, Observation, Resource, RunId
 from reconciler_adapters.ecs import objects as ecs
 from reconciler_adapters.ecs.calls import Conversation, Described
-from reconciler_adapters.ecs.meaning import gone, is_live, observe, resource_of
+from reconciler_adapters.ecs.meaning import ENDED, gone, observe, resource_of
 from reconciler_adapters.ecs.names import ClusterName, TaskName
 
 # "... up to five minutes of wait time": how long what RunTask made may not be shown (its documentation in botocore)
@@ -32,6 +32,7 @@ class LookUp:
     remembered: Mapping[RunId, str]  # ARNs of what was seen alive of them
     whose: Whose
     strangers: list[Resource] = field(default_factory=list)
+    incomplete: str | None = None  # why not all that is listed could be read
     _described: Described = field(default_factory=Described)
     _listed: set[str] | None = None  # None: no list was needed
 
@@ -43,10 +44,14 @@ class LookUp:
         if suspects:  # RunTask may have been sent twice, or its answer be lost
             listed = self.talk.listed(self.clusters)
             self._listed = set().union(*listed.values())
-            doubts = [doubt for cluster, arns in listed.items() for doubt in self._read(cluster, arns, suspects)]
+            suspected = {name.arn for run_id in suspects for name in named[run_id]}
+            for cluster, arns in listed.items():
+                self._read(
+                    cluster, {arn: arns[arn] for arn in arns if arn in suspected or self._may_be_of(arn, suspects)}
+                )
             found = self._found(listed, seen.keys())
             for run_id in suspects:
-                seen[run_id] = [*self._of_suspect(run_id, named[run_id], found.get(run_id, {})), *doubts]
+                seen[run_id] = self._of_suspect(run_id, named[run_id], found.get(run_id, {}))
         return seen
 
     def kept(self) -> Whose:
@@ -69,9 +74,9 @@ class LookUp:
         if task is None:
             untold = self._described.untold.get(name.arn, "it was not described")
             return Observation(condition=Condition.UNKNOWN, reason=f"{name.title}: {untold}")
-        carried = task.tagged or task.told
-        if carried not in {run_id, None}:
-            reason = f"{name.title}, known as this run's, carries the id of flow run {carried}"
+        carried = {task.tagged, task.told} - {None}
+        if carried and run_id not in carried:
+            reason = f"{name.title}, known as this run's, carries the id of flow run {task.tagged or task.told}"
             return Observation(condition=Condition.UNKNOWN, reason=reason)
         return observe(task, name, run_id)
 
@@ -79,26 +84,25 @@ class LookUp:
         self, run_id: RunId, named: Sequence[TaskName], found: Mapping[TaskName, ecs.Task]
     ) -> list[Observation]:
         seen = [self._of_named(name, run_id) for name in named]
-        seen += [observe(task, name, run_id) for name, task in found.items() if name not in named]
+        for name, task in found.items():
+            if name not in named:
+                one = observe(task, name, run_id)
+                seen.append(one if self.whose.get(name.arn) else replace(one, resource=_part(one.resource)))
         return seen or [Observation(condition=Condition.GONE, reason="was not found")]
 
-    def _read(
-        self, cluster: ClusterName, listed: Collection[str], suspects: Collection[RunId]
-    ) -> Iterator[Observation]:
-        """Describe what is listed, and may be the suspects'. Gives what that leaves open.
-
-        What was just made may be known to one half of ECS only, so that is asked for again.
-        """
-        unread = {arn for arn in listed if self._may_be_of(arn, suspects)} - self._described.tasks.keys()
+    def _read(self, cluster: ClusterName, listed: Mapping[str, bool]) -> None:
+        """Describe what is listed. What was just made may be known to one half of ECS only, so that is asked again."""
+        unread = listed.keys() - self._described.tasks.keys()
         for pause in _PAUSES:
             if not unread or (pause and self.talk.seconds_left < pause + _PATIENCE):
                 break
             time.sleep(pause)
             unread -= self._describe(dict.fromkeys(unread, cluster)).tasks.keys()
+            # what was to stop was forgotten meanwhile
+            unread -= {arn for arn in unread & self._described.missing if not listed[arn]}
         if unread:
             many = f"{len(unread)} tasks" if len(unread) > 1 else "a task"
-            reason = f"ECS lists {many} of cluster {cluster.name}, and does not describe what it lists"
-            yield Observation(condition=Condition.UNKNOWN, reason=reason)
+            self.incomplete = f"ECS lists {many} of cluster {cluster.name}, and does not describe what it lists"
 
     def _may_be_of(self, arn: str, suspects: Collection[RunId]) -> bool:
         if arn not in self.whose:
@@ -113,16 +117,16 @@ class LookUp:
         found: dict[RunId, dict[TaskName, ecs.Task]] = {}
         for name, is_wanted in ((TaskName(one, arn), wanted) for one in listed for arn, wanted in listed[one].items()):
             task = self._described.tasks.get(name.arn)
-            live = is_wanted if task is None else is_live(task)
+            ended = not is_wanted if task is None else task.last_status == ENDED
             resource = self.whose.get(name.arn)
-            if resource is None and task is not None and task.told and live:
+            if resource is None and task is not None and task.told and not ended:
                 # A flow may copy its environment to what it starts: that vouches for a life, never for an end.
-                resource = resource_of(task, name, task.told)
+                resource = _part(resource_of(task, name, task.told))
             if resource is None:
                 continue
             if task is not None and resource.run_id in asked:
                 found.setdefault(resource.run_id, {})[name] = task
-            elif resource.run_id not in asked and live and len(self.strangers) < _MAX_STRANGERS:
+            elif resource.run_id not in asked and not ended and len(self.strangers) < _MAX_STRANGERS:
                 self.strangers.append(resource)
         return found
 
@@ -139,7 +143,7 @@ class LookUp:
         return described
 
     def _note_whose(self, name: TaskName, task: ecs.Task) -> None:
-        """Keep whose it is: tags do not change, unless they are deleted. None: it has none, and will get none."""
+        """Keep whose it is: StopTask may delete its tag. None: it has none, and is too old to get one from Prefect."""
         if task.tagged is not None:
             self.whose[name.arn] = resource_of(task, name, task.tagged)
         elif task.told is None and self._is_old(ecs.time_of(task.created_at)):
@@ -148,3 +152,8 @@ class LookUp:
     def _is_old(self, made: datetime | None) -> bool:
         now = self.talk.time
         return made is not None and now is not None and now - made > LAG
+
+
+def _part(resource: Resource | None) -> Resource | None:
+    """It may be a part only of what runs the flow."""
+    return replace(resource, is_whole=False) if resource else None

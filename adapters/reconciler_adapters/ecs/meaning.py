@@ -18,6 +18,7 @@ _STARTING = {
     "PENDING": "is being started",
     "ACTIVATING": "is being activated",
 }
+ENDED = "STOPPED"
 _STOPPING = frozenset({"DEACTIVATING", "STOPPING", "DEPROVISIONING", "DELETED"})
 _OUT_OF_MEMORY = "OutOfMemory"  # "OutOfMemoryError: Container killed due to memory usage" (amazon-ecs-agent)
 _SAYS_NOTHING = "Essential container in task exited"  # the stopped reason that goes with that stop code
@@ -25,34 +26,30 @@ _SAYS_NOTHING = "Essential container in task exited"  # the stopped reason that 
 # What they started runs on (DeregisterContainerInstance, `force`).
 _FORCED = "deregist"
 _LOST_HOST = "InfrastructureHealth"
-
-GONE = "is not known to ECS (any more): it keeps stopped tasks for about an hour"
+_GONE = "is not known to ECS (any more): it keeps stopped tasks for about an hour"
 
 
 def observe(task: ecs.Task, name: TaskName, run_id: RunId) -> Observation:
     """Say what a task shows of that run. Only `lastStatus` STOPPED is an end, whatever its stop code."""
     resource = resource_of(task, name, run_id)
-    if task.last_status == "STOPPED":
+    if task.last_status == ENDED:
         flow = _flows_container(task)
         return Observation(
             condition=Condition.EXITED,
             reason=_end(task, flow),
             resource=resource,
             exit_code=flow.exit_code if flow else None,
-            ended_at=ecs.time_of(task.execution_stopped_at or task.stopped_at),
+            ended_at=ecs.time_of(task.stopped_at or task.execution_stopped_at),  # AWS's clock before the host's
             unseen_end=_is_out_of_sight(task),
         )
     condition, reason = _life(task)
-    return Observation(
-        condition=condition, reason=reason, resource=None if condition is Condition.UNKNOWN else resource
-    )
+    return Observation(condition=condition, reason=reason, resource=resource)
 
 
 def gone(name: TaskName, run_id: RunId) -> Observation:
-    """ECS itself said that it does not know the task."""
-    return Observation(
-        condition=Condition.GONE, reason=GONE, resource=Resource(id=name.arn, title=name.title, run_id=run_id)
-    )
+    """ECS itself said that it does not know the task (any more): how it ended nobody saw."""
+    resource = Resource(id=name.arn, title=name.title, run_id=run_id)
+    return Observation(condition=Condition.GONE, reason=_GONE, resource=resource, unseen_end=True)
 
 
 def resource_of(task: ecs.Task, name: TaskName, run_id: RunId) -> Resource:
@@ -65,10 +62,6 @@ def resource_of(task: ecs.Task, name: TaskName, run_id: RunId) -> Resource:
     )
 
 
-def is_live(task: ecs.Task) -> bool:
-    return task.last_status == "RUNNING" or task.last_status in _STARTING or task.last_status in _STOPPING
-
-
 def _life(task: ecs.Task) -> tuple[Condition, str]:
     if task.last_status in _STARTING:
         return Condition.STARTING, f"{_STARTING[task.last_status]} ({task.last_status})"
@@ -77,10 +70,10 @@ def _life(task: ecs.Task) -> tuple[Condition, str]:
         return Condition.STOPPING, f"is stopping ({task.last_status}){cause}"
     if task.last_status != "RUNNING":
         return Condition.UNKNOWN, f"ECS task {task.task_arn} has the status '{one_line(task.last_status, 80)}'"
-    if task.desired_status == "STOPPED" or cause:
+    if task.desired_status == ENDED or cause:
         return Condition.STOPPING, f"is about to be stopped{cause}"
     flow = _flows_container(task)
-    if flow is not None and flow.last_status == "STOPPED":
+    if flow is not None and flow.last_status == ENDED:
         return Condition.STOPPING, f"runs on, but its {_container_end(flow)}"
     return Condition.ALIVE, "is running"
 

@@ -114,7 +114,11 @@ class Clusters(msgspec.Struct, frozen=True):
 
 
 def time_of(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    """None: it does not say, or says a time that never comes."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _run_id(text: str | None) -> UUID | None:

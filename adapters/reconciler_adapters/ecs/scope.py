@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from reconciler.model import FlowRun, Place, Resource, RunId, Seen
-from reconciler.ports import AdapterError, Misconfigured, Problem
+from reconciler.ports import Misconfigured, Problem
 from reconciler_adapters.ecs.account import Account
 from reconciler_adapters.ecs.calls import Conversation, conversation, explained
 from reconciler_adapters.ecs.connection import THREADS, Buckets, Connection
@@ -74,7 +74,7 @@ class EcsScope:
 
     def remind(self, resources: Mapping[RunId, Resource]) -> None:
         """Remember tasks: one whose run has no pid is looked for by its ARN then, and found after its tags are gone."""
-        self._remembered = {run_id: resource.id for run_id, resource in resources.items()}
+        self._remembered = {run_id: resource.id for run_id, resource in resources.items() if resource.is_whole}
 
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         if not self._clusters:
@@ -88,6 +88,7 @@ class EcsScope:
         return Seen(
             observations=observations,
             strangers=look.strangers,
+            incomplete=look.incomplete,
             place_time=talk.time + _HALF_A_SECOND if talk.time else None,
             place_time_within=_HALF_A_SECOND,
             lag=LAG,
@@ -112,6 +113,6 @@ class EcsScope:
                     self._connection = Connection.open(self._account, self._buckets)
             with conversation(self._connection, self._crew, deadline) as talk:
                 yield talk
-        except AdapterError:
+        except Exception:
             self.close()
             raise
