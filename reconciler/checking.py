@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from reconciler.composing import Parts
 from reconciler.looking import Answer, Asker, look
-from reconciler.ports import BoundScope, OrchestratorError, Problem
+from reconciler.ports import BoundScope, OrchestratorError, Problem, lists_everything
 from reconciler.settings import durations, setting_paths, worst_case_detection
 from reconciler.words import span
 
@@ -19,7 +19,7 @@ _DEATHS = {
     "exited_zero": "ended with code 0",
     "exited_starting": "ended before the run began",
     "exited_unseen": "ended out of sight, its node lost",
-    "gone": "vanished, and was seen there before (ECS may be late: once the run's state is 5 min old)",
+    "gone": "vanished, and was seen there before",
     "gone_unsighted": "vanished, and was never seen there (exclusive), or vanished with its node",
 }
 
@@ -87,7 +87,7 @@ def _scope(bound: BoundScope, answer: Answer) -> tuple[list[str], bool]:
     if answer.identity:
         pinned = " (pinned)" if bound.identity_pin else f'; pin it with  identity = "{answer.identity}"'
         lines.append(f"  identity: {answer.identity}{pinned}")
-    if answer.seen is not None:
+    if answer.seen is not None and lists_everything(bound.scope):
         lines.append(f"  sees {len(answer.seen.strangers)} live resource(s) of flow runs")
     lines += [line for problem in found for line in _told(problem)]
     return lines, all(problem.optional for problem in found)
@@ -116,5 +116,7 @@ def _times(parts: Parts) -> Iterator[str]:
     yield "how old a death must be for one pass to settle it, at most:"
     for what, time in worst_case_detection(parts.loaded.settings).items():
         yield f"  {_DEATHS[what]}: {span(time)}"
+    if any(bound.adapter == "ecs" for bound in parts.bounds):
+        yield "  on ECS, which may show late what it holds: not before task and state are 5 min old"
     daemon = parts.loaded.settings.daemon
     yield f"the daemon passes every {span(daemon.interval + daemon.jitter)}: add that, and the length of a pass"

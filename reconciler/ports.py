@@ -61,7 +61,7 @@ class Scope(Protocol):
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         """One bulk list of live resources; then, for the runs not among them, a look-up by pid and by run id.
 
-        Where no list can be asked for by label, a look-up by pid comes first; strangers are shown if a list was needed.
+        Where no list can be asked for by label, the look-up by pid comes first: see `lists_everything`.
 
         GONE is *stated*: only when both look-ups said not-found. Every resource of a run gets an observation. A run
         that is left out is UNKNOWN. If part of the place could not be read, `Seen.incomplete` says why. Raises
@@ -72,6 +72,14 @@ class Scope(Protocol):
         """Reachability and permissions, read-only. Raises nothing for what it can describe."""
 
     def close(self) -> None: ...
+
+
+def lists_everything(scope: Scope) -> bool:
+    """Whether each look lists all live resources, so shows all strangers.
+
+    A scope that can ask by pid only says otherwise by an attribute of this name: it lists when it must look for a run.
+    """
+    return bool(getattr(scope, "lists_everything", True))
 
 
 @runtime_checkable

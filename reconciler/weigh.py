@@ -278,5 +278,5 @@ class _Scale:
         return True if made - to_ours(self.attempt.former_ended) > unsure else None
 
 
-def _short(pid: str | None, limit: int = 80) -> str:
+def _short(pid: str | None, limit: int = 120) -> str:
     return "" if pid is None else pid if len(pid) <= limit else pid[:limit] + "..."

@@ -16,7 +16,7 @@ from reconciler.model import (
     RunId,
     Seen,
 )
-from reconciler.ports import AdapterError, Scope
+from reconciler.ports import AdapterError, Scope, lists_everything
 from reconciler.testing.fakes import flow_run
 
 
@@ -43,7 +43,6 @@ class World(Protocol):
     scope: Scope
 
     has_exited: bool  # False: an ended resource leaves nothing to look at
-    lists_everything: bool  # False: strangers are shown only by a look that had to look for something
 
     def place(self, condition: Condition) -> FlowRun:
         """Furnish a resource in that condition (GONE: none, with a pid of this adapter's form) and return its run."""
@@ -153,7 +152,7 @@ class AdapterContract:
         run = world.place(Condition.ALIVE)
         seen = world.scope.observe([], _deadline())
         assert not seen.observations
-        if not world.lists_everything:
+        if not lists_everything(world.scope):
             seen = world.scope.observe([world.place(Condition.GONE)], _deadline())
         assert run.id in {resource.run_id for resource in seen.strangers}
 

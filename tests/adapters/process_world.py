@@ -104,7 +104,6 @@ class ProcessWorld:
     """A `World` of the conformance tests."""
 
     has_exited = False
-    lists_everything = True
 
     def __init__(self, folder: Path) -> None:
         self._machine_id = folder / "machine-id"

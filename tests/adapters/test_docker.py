@@ -41,7 +41,6 @@ class FakeWorld:
     """The conformance tests' view of the fake engine."""
 
     has_exited = True
-    lists_everything = True
 
     def __init__(self, engine: FakeDocker) -> None:
         self.engine = engine

@@ -35,7 +35,6 @@ class EcsWorld:
     """
 
     has_exited = True
-    lists_everything = False  # a run whose pid was found alive needs no list
 
     def __init__(self, aws: FakeAws) -> None:
         self.aws = aws

@@ -49,7 +49,6 @@ class KubernetesWorld:
     """`scope` sees the cluster through `front`, which has one look less to hide than the server itself."""
 
     has_exited = True
-    lists_everything = True
 
     def __init__(self, cluster: Cluster, front: FaultFront, folder: Path) -> None:
         self.cluster = cluster

@@ -36,6 +36,7 @@ class EcsScope:
     """
 
     worker_types = frozenset({"ecs", "ecs:push"})
+    lists_everything = False
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
         try:
