@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from reconciler.composing import Parts
 from reconciler.looking import Answer, Asker, look
-from reconciler.ports import BoundScope, OrchestratorError, Problem, lists_everything
+from reconciler.ports import BoundScope, OrchestratorError, Problem, lag_of, lists_everything
 from reconciler.settings import durations, setting_paths, worst_case_detection
 from reconciler.words import span
 
@@ -116,7 +116,8 @@ def _times(parts: Parts) -> Iterator[str]:
     yield "how old a death must be for one pass to settle it, at most:"
     for what, time in worst_case_detection(parts.loaded.settings).items():
         yield f"  {_DEATHS[what]}: {span(time)}"
-    if any(bound.adapter == "ecs" for bound in parts.bounds):
-        yield "  on ECS, which may show late what it holds: not before task and state are 5 min old"
+    for bound in parts.bounds:
+        if lag := lag_of(bound.scope):
+            yield f"  in scope '{bound.scope.name}', which may show things late: not before they are {span(lag)} old"
     daemon = parts.loaded.settings.daemon
     yield f"the daemon passes every {span(daemon.interval + daemon.jitter)}: add that, and the length of a pass"

@@ -16,15 +16,16 @@ from reconciler.matter import (
     ended_at_first_look,
     ended_by,
     last_end,
-    newest,
+    lost_of_late,
     settle_time,
     unknowns,
     what_was_seen,
+    youth_of,
 )
 from reconciler.model import Condition, StateType, Verdict
 from reconciler.plan import NOTHING_PLANNED, Finding, Judged, Plan, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence, unmapped_sentence
-from reconciler.snapshot import Case, Snapshot
+from reconciler.snapshot import Case, ScopeView, Snapshot
 from reconciler.weigh import Sight, weigh
 from reconciler.words import moment, span
 
@@ -110,19 +111,17 @@ def rule_6_exited(matter: Matter) -> Finding | None:
     sight = last_end(matter)
     if sight is None or not (matter.should_run or matter.run.state_type is StateType.PENDING):
         return None
+    scope, now = sight.scope, matter.snapshot.taken_at
     settle, name = settle_time(matter, sight.observation)
-    age = matter.snapshot.taken_at - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
-    if (since := newest(matter, sight)) < sight.scope.lag:
-        late = f"scope '{sight.scope.name}' may not show yet what else was made within {span(sight.scope.lag)}"
-        return _waits(matter, sight, f"{late} ({span(since)} so far)")
+    age = now - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
+    if scope.lag and (youth := youth_of(matter, sight)) < scope.lag:
+        return _waits(matter, sight, f"{_late(scope, 'what else was made')} ({span(youth)} so far)")
     if sight.observation.ended_at is None and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, "its end has no time, so it is looked at twice")
-    if matter.weighed.lost and not ended_at_first_look(matter, sight):
-        return _to_confirm(
-            matter, sight, f"a second look, for {matter.weighed.lost[0].resource.title} was alive before"
-        )
-    if age - sight.scope.clock.uncertainty < settle:
+    if age - scope.clock.uncertainty < settle:
         return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
+    if (lost := lost_of_late(matter)) and not ended_at_first_look(matter, sight):
+        return _to_confirm(matter, sight, f"a second look, for {lost.resource.title} was alive before")
     return _zombie(matter, sight, "6", ended_sentence(sight, matter.snapshot.taken_at))
 
 
@@ -139,7 +138,7 @@ def rule_7_gone(matter: Matter) -> Finding | None:
     if age < policy.grace:
         finding = _waits(matter, sight, f"the state is {span(age)} old, grace is {span(policy.grace)}", reason)
     elif matter.state_age - sight.scope.clock.uncertainty < sight.scope.lag:
-        late = f"scope '{sight.scope.name}' may not show yet what was made within {span(sight.scope.lag)}"
+        late = _late(sight.scope, "what was made")
         finding = _waits(matter, sight, f"the state is {span(matter.state_age)} old, and {late}", reason)
     elif first is None or not was_absent or matter.snapshot.taken_at - first.at < policy.confirm_after:
         finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
@@ -210,6 +209,10 @@ def _zombie(matter: Matter, sight: Sight, rule: str, reason: str) -> Finding:
     if matter.case.first_look is None:
         return _waits(matter, sight, "a second look, in every scope", reason).suspected()
     return matter.verdict(Verdict.ZOMBIE, rule, reason, sight).suspected()
+
+
+def _late(scope: ScopeView, what: str) -> str:
+    return f"scope '{scope.name}' may not show yet {what} within {span(scope.lag)}"
 
 
 def _to_confirm(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:

@@ -51,7 +51,7 @@ class Asker:
         if call.is_late:
             since = f"{call.began:%H:%M:%S} UTC"
             return Answer(error=f"it still has not answered a call made at {since}", hangs=True)
-        if not call.done.wait(max(0.0, call.deadline - time.monotonic()) + _PATIENCE) or call.result is None:
+        if not call.done.wait(max(0.0, call.deadline + _PATIENCE - time.monotonic())) or call.result is None:
             seconds = call.deadline - call.began_monotonic
             return Answer(error=f"it did not answer within {seconds:.0f} s", hangs=True)
         return call.result

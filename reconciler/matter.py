@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from reconciler.model import AbsenceCounts, Condition, FlowRun, Observation, StateType, Verdict
+from reconciler.model import AbsenceCounts, Condition, FlowRun, Observation, Sighting, StateType, Verdict
 from reconciler.plan import Finding, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence
 from reconciler.snapshot import Case, Snapshot
@@ -77,11 +77,18 @@ def last_end(matter: Matter) -> Sight | None:
     return max(ends, key=lambda s: (ended_by(matter, s), s.scope.name, str(s.observation.exit_code)), default=None)
 
 
-def newest(matter: Matter, sight: Sight) -> timedelta:
-    """How long ago, at least, what ended was made, and what reported the present state, if that was something else."""
+def youth_of(matter: Matter, sight: Sight) -> timedelta:
+    """How long, at least, both what ended and the run's state have been there: what is older than both is shown."""
     made = sight.observation.resource.created_at if sight.observation.resource else None
     age = matter.snapshot.taken_at - sight.scope.clock.to_ours(made) if made else matter.state_age
-    return min(age, matter.state_age) - sight.scope.clock.uncertainty
+    known = age if age > timedelta(0) else matter.state_age  # made in the future: its clock was set back
+    return min(known, matter.state_age) - sight.scope.clock.uncertainty
+
+
+def lost_of_late(matter: Matter) -> Sighting | None:
+    """Something else of this attempt that was alive a while ago, and is now neither shown nor known to have ended."""
+    since = matter.snapshot.taken_at - matter.policy.quiet
+    return next((one for one in matter.weighed.lost if one.live_seen and one.live_seen > since), None)
 
 
 def ended_by(matter: Matter, sight: Sight) -> datetime:

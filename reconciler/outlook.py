@@ -111,7 +111,7 @@ def _last_alive(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[
     """The resource of each run that each scope last showed alive: what ended is shown again in every pass."""
     last: dict[str, dict[RunId, Resource]] = {}
     for run_id, sightings in recalled.items():
-        for sighting in sorted(sightings, key=lambda one: one.live_seen or one.first_seen):
+        for sighting in sorted(sightings, key=lambda one: (one.live_seen is not None, one.live_seen or one.first_seen)):
             last.setdefault(sighting.scope, {})[run_id] = sighting.resource
     return last
 

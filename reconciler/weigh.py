@@ -10,7 +10,7 @@ from reconciler.attempts import Attempt, attempt_of
 from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting
 from reconciler.snapshot import Case, Look, ScopeView, Snapshot
 
-_SHOWN = frozenset(Condition) - {Condition.GONE, Condition.UNKNOWN}
+_SHOWN = frozenset({Condition.ALIVE, Condition.STARTING, Condition.STOPPING, Condition.EXITED})
 
 
 @dataclass(frozen=True, slots=True)

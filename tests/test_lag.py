@@ -83,6 +83,15 @@ class TestAnEndOfWhatIsYoung:
         assert verdict(one, late()).verdict == "HEALTHY"
 
 
+def test_a_place_that_is_not_late_waits_for_nothing() -> None:
+    """Not even when its clock was set back, so that what ended seems to be of the future."""
+    r = run(age=600)
+    assert verdict(case(r, look(exited(r, made=-100))), scope()).verdict == "ZOMBIE"
+    assert verdict(case(r, look(exited(r, made=-100))), late()).verdict == "ZOMBIE"
+    doubtful = scope("a", clock=ClockOffset(uncertainty=timedelta(seconds=2)))
+    assert "settle_failed" in verdict(case(r, look(exited(r, made=1, ended=1))), doubtful).reason
+
+
 class TestSomethingElseThatWasSeenAlive:
     """The end that is seen need not be the last: what was alive beside it is neither shown nor known to have ended."""
 
@@ -94,6 +103,14 @@ class TestSomethingElseThatWasSeenAlive:
         assert (finding.verdict, finding.is_suspect, finding.wants_time) == ("WAITING", True, True)
         assert finding.reason.endswith("a second look, for Docker container res-2 on engine a was alive before")
         assert verdict(case(r, where)).verdict == "ZOMBIE"
+
+    def test_not_before_its_settle_time_nor_for_ever(self) -> None:
+        r = run(age=600)
+        others = (sighting(r), sighting(r, name="res-2"))
+        young = replace(case(r, look(exited(r, ended=5), sightings=others)), first_look=None)
+        assert not verdict(young).wants_time
+        long_ago = tuple(replace(one, live_seen=one.last_seen - timedelta(minutes=5)) for one in others)
+        assert not verdict(replace(case(r, look(exited(r), sightings=long_ago)), first_look=None)).wants_time
 
     def test_not_when_it_is_known_to_have_ended(self) -> None:
         r = run(age=600)

@@ -207,9 +207,10 @@ def test_hung_calls_keep_their_threads_and_no_others_are_made_for_them(released:
         crew.together([partial(hold, released, made, number) for number in range(5)], time.monotonic() + 0.05)
     assert len(at_work()) == 3
     with pytest.raises(TimeoutError, match="have not returned yet"):
-        crew.together([lambda: 1], soon())
+        crew.together([lambda: 1], time.monotonic() + 0.3)
     assert len(at_work()) == 3
-    released.set()
+    threading.Timer(0.2, released.set).start()
+    assert crew.together([lambda: 1], soon()) == [1], "it waits until somebody is free"
     wait_until(idle, "the threads to end")
     assert crew.together([lambda: 1] * 4, soon()) == [1] * 4, "it is whole again"
     assert len(made) == 3

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import islice
@@ -118,9 +118,6 @@ class Conversation:
                 )
         return clusters
 
-    def sign_in(self) -> None:
-        self._together([self._connection.sign_in])
-
     def _with_clients(self, chunks: Sequence[tuple[ClusterName, list[str]]]) -> Iterator[tuple[Any, str, list[str]]]:
         """Clients are made here, by one thread."""
         for cluster, some in chunks:
@@ -165,7 +162,7 @@ class Conversation:
     def _call(self, client: Any, method: str, **parameters: object) -> Any:
         answer = getattr(client, method)(**parameters)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        self.time = (parsedate_to_datetime(date) if date else None) or self.time
+        self.time = parsedate_to_datetime(date).replace(tzinfo=UTC) if date else self.time  # it is always GMT
         return answer
 
     def _together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
@@ -173,15 +170,27 @@ class Conversation:
 
 
 @contextmanager
-def conversation(connection: Connection, crew: Crew, deadline: float) -> Iterator[Conversation]:
-    """Open a conversation. Everything that goes wrong in it becomes an AdapterError."""
+def conversation(connection: Connection, crew: Crew, door: Crew, deadline: float) -> Iterator[Conversation]:
+    """Open a conversation. Everything that goes wrong in it becomes an AdapterError.
+
+    `door` is the crew that finds credentials: a program that hangs over it keeps nobody of `crew` busy.
+    """
     began = time.monotonic()
     connection.deadline, connection.failure = deadline, None
     with explained(connection, max(deadline - began, 0.0)):
         talk = Conversation(connection, crew, deadline)
         if not connection.is_signed_in:
-            talk.sign_in()
+            _sign_in(connection, door, deadline)
         yield talk
+
+
+def _sign_in(connection: Connection, door: Crew, deadline: float) -> None:
+    try:
+        door.together([connection.sign_in], deadline)
+    except TimeoutError:
+        if connection.failure is not None:  # of STS
+            raise
+        raise NoCredentials("they were not found in time: a program, or the metadata server, hangs") from None
 
 
 @contextmanager

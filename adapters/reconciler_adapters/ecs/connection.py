@@ -142,7 +142,7 @@ class Connection:
         """Take out session tokens, for a proxy may quote what it was sent, and the password of an address."""
         for token in tuple(self._tokens):
             text = text.replace(token, "***")
-        return re.sub(r"(?<=//)[^/@\s]+@", "", text)
+        return re.sub(r"(?<=//)[^/\s]+@", "", text)
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -161,6 +161,7 @@ class Connection:
             self.failure = ClientError(parsed_response, event_name.rpartition(".")[2])
 
     def _note_token(self, token: str) -> None:
+        token = token.strip()
         if token not in self._tokens:
             self._tokens.append(token)
 
@@ -184,7 +185,7 @@ class Connection:
 
 
 def _decode(operation_model: Any, response_dict: Any, customized_response_dict: Any, **_: object) -> None:
-    """Decode the body ourselves, and give boto3 none: it takes twenty times as long, and lets other forms pass."""
+    """Decode the body ourselves, and give boto3 none: it takes three times as long, and lets other forms pass."""
     decoder = _DECODERS.get(operation_model.name)
     if decoder is not None and response_dict["status_code"] < _NO_SUCCESS:
         customized_response_dict[DECODED] = decoder.decode(response_dict["body"])

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_GLANCE = 0.1  # seconds between two looks at who is free
+
 
 class Crew:
     """At most `size` threads at work. A thread whose call hangs stays one of them until that call returns."""
@@ -22,16 +24,24 @@ class Crew:
 
         Raises TimeoutError at the deadline, a `time.monotonic()` value, and if calls of before still hang everywhere.
         """
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        free = self._size - len(self._threads)
-        if free < 1:
-            raise TimeoutError("calls that were made before have not returned yet")
+        free = self._free(deadline)
         work = _Work(calls)
         new = [threading.Thread(target=work.run, name="ecs call", daemon=True) for _ in calls[:free]]
         self._threads += new
         for thread in new:
             thread.start()
         return work.results(deadline)
+
+    def _free(self, deadline: float) -> int:
+        """Wait until at least one more thread may work."""
+        while True:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            if len(self._threads) < self._size:
+                return self._size - len(self._threads)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("calls that were made before have not returned yet")
+            self._threads[0].join(min(left, _GLANCE))
 
 
 class _Work(Generic[T]):

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from reconciler.failures import causes
 from reconciler.ports import AdapterError, Misconfigured
 from reconciler.words import one_line
@@ -108,6 +110,10 @@ def _without_credentials(error: BaseException, quote: Quote) -> Explained | None
     return None
 
 
+def _filled(cause: str, error: BaseException, quote: Quote) -> str:
+    return cause.replace("{type}", type(error).__name__).replace("{error}", quote(error)).removesuffix(" ()")
+
+
 def _failed(chain: list[BaseException], seconds: float, quote: Quote) -> Explained:
     """No answer, or not a whole one. First match wins."""
     from botocore import exceptions as boto
@@ -126,12 +132,13 @@ def _failed(chain: list[BaseException], seconds: float, quote: Quote) -> Explain
             slow,
         ),
         ((ResponseParserError,), unread, running),
-        ((ValueError, KeyError, RecursionError), f"{unread} ({{error}})", running),
+        ((msgspec.ValidationError, msgspec.DecodeError), f"{unread} ({{error}})", running),
+        ((ValueError, KeyError, RecursionError), f"{unread} ({{type}})", running),  # http.client quotes headers
         ((boto.EndpointConnectionError,), "{error}", running),
         ((boto.HTTPClientError, OSError), "the connection broke off ({error})", running),
     )
     for kinds, cause, remedy in table:
         for error in chain:
             if isinstance(error, kinds):
-                return AdapterError, cause.replace("{error}", quote(error)).removesuffix(" ()"), remedy
+                return AdapterError, _filled(cause, error, quote), remedy
     return Misconfigured, quote(chain[0]), _MEND

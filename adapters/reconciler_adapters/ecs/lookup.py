@@ -88,16 +88,17 @@ class LookUp:
             if name not in named:
                 one = observe(task, name, run_id)
                 seen.append(one if self.whose.get(name.arn) else replace(one, resource=_part(one.resource)))
-        return seen or [Observation(condition=Condition.GONE, reason="was not found")]
+        return seen or [Observation(condition=Condition.GONE, reason="was not found", unseen_end=True)]
 
     def _read(self, cluster: ClusterName, listed: Mapping[str, bool]) -> None:
         """Describe what is listed. What was just made may be known to one half of ECS only, so that is asked again."""
         unread = listed.keys() - self._described.tasks.keys()
         for pause in _PAUSES:
-            if not unread or (pause and self.talk.seconds_left < pause + _PATIENCE):
+            late = unread if not pause else unread & self._described.missing
+            if not late or (pause and self.talk.seconds_left < pause + _PATIENCE):
                 break
             time.sleep(pause)
-            unread -= self._describe(dict.fromkeys(unread, cluster)).tasks.keys()
+            unread -= self._describe(dict.fromkeys(late, cluster)).tasks.keys()
             # what was to stop was forgotten meanwhile
             unread -= {arn for arn in unread & self._described.missing if not listed[arn]}
         if unread:

@@ -37,6 +37,7 @@ class EcsScope:
 
     worker_types = frozenset({"ecs", "ecs:push"})
     lists_everything = False
+    lag = LAG
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
         try:
@@ -47,7 +48,7 @@ class EcsScope:
         self.name = name
         self._account = Account.of(name, options)
         self._connection: Connection | None = None
-        self._crew, self._buckets = Crew(THREADS), Buckets()
+        self._crew, self._door, self._buckets = Crew(THREADS), Crew(1), Buckets()
         self._clusters: frozenset[ClusterName] = frozenset()  # as last read
         self._remembered: dict[RunId, str] = {}
         self._whose: Whose = {}
@@ -92,7 +93,7 @@ class EcsScope:
             incomplete=look.incomplete,
             place_time=talk.time + _HALF_A_SECOND if talk.time else None,
             place_time_within=_HALF_A_SECOND,
-            lag=LAG,
+            lag=self.lag,
         )
 
     def check(self) -> Sequence[Problem]:
@@ -112,7 +113,7 @@ class EcsScope:
                 self.close()
                 with explained(None, 0.0):
                     self._connection = Connection.open(self._account, self._buckets)
-            with conversation(self._connection, self._crew, deadline) as talk:
+            with conversation(self._connection, self._crew, self._door, deadline) as talk:
                 yield talk
         except Exception:
             self.close()
