@@ -1,11 +1,17 @@
-"""A real Prefect server, a real ECS worker, ministack's ECS, and flows in real containers that are really killed."""
+"""A real Prefect server, a real ECS worker, ministack's ECS, and flows in real containers that are really killed.
+
+All damage is done at once, at the beginning, for it is settled five minutes later: before, ECS may not show yet what
+else was made. The tests build on each other, in their order.
+"""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +24,7 @@ from tests.rigs.polling import wait_until
 from tests.rigs.prefect import SeededRun, forget_runs, logs_of, read, state_of, wait_for_state
 from tests.rigs.proxy import FaultProxy
 from tests.rigs.reconcile import QUICK, Pass, Reconcile
-from tests.rigs.server import PrefectServer
+from tests.rigs.server import PrefectServer, free_port
 
 pytestmark = [pytest.mark.prefect, pytest.mark.docker]
 
@@ -44,10 +50,19 @@ name = "cloud"
 adapter = "ecs"
 work_pools = ["{pool}"]
 options = {{ clusters = ["{cluster}"], region = "{region}", endpoint_url = "{url}" }}"""
-# A task that is younger than 5 min may have a twin that ECS does not show yet, so its run's heartbeats are heard too.
 POLICY = {**QUICK, "quiet": "5s", "scope_deadline": "4s"}
-EXITED = "stopped: EssentialContainerExited (Essential container exited)"  # "... in task ..." on AWS, and left out
-NO_END = "; no final state was reported. Set by prefect-reconciler."
+LATE = re.compile(r"; awaited: scope 'cloud' may not show yet what else was made within 5 min \(\d+ (s|min) so far\)$")
+NO_ANSWER = "scope 'cloud' could not be read: "
+DAMAGED = ("killed", "cut off", "stopped", "never started")
+TIME = r"\d\d:\d\d:\d\d UTC"
+EXITED = r"stopped: EssentialContainerExited \(Essential container exited\)"  # "... in task ..." on AWS, and left out
+ENDS = {
+    "killed": rf"{EXITED}; container prefect exited with code 137 \(SIGKILL\) at {TIME}",
+    "cut off": rf"{EXITED}; container prefect exited with code 0 at {TIME}",
+    "stopped": rf"was stopped by a user \(by hand\); container prefect exited with code 0 at {TIME}",
+    "never started": rf"could not be started: ResourceInitializationError: unable to pull image or .* at {TIME}",
+}
+NO_END = r"; no final state was reported\. Set by prefect-reconciler\."
 
 
 @dataclass
@@ -65,17 +80,18 @@ class Site:
         """A run that works until `release`."""
         return self.worker.submit(flow, file=str(self.folder / uuid.uuid4().hex))
 
-    def run(self) -> SeededRun:
-        return self.running(self.submit())
-
-    def running(self, run: SeededRun) -> SeededRun:
-        wait_for_state(run, "RUNNING")
-        self.has_pid(run)
-        return run
+    def submit_broken(self) -> SeededRun:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(self.worker.variables, "command", "no-such-program")
+            return self.submit()
 
     def has_pid(self, run: SeededRun) -> None:
         pid = wait_until(lambda: read(run)["infrastructure_pid"], f"{run.name} has an infrastructure_pid")
         print(f"{run.name} is {state_of(run)}: {pid}")
+
+    def running(self, run: SeededRun) -> None:
+        wait_for_state(run, "RUNNING")
+        self.has_pid(run)
 
     def release(self, run: SeededRun) -> None:
         Path(read(run)["parameters"]["file"]).touch()
@@ -86,13 +102,7 @@ class Site:
 
     def stopped(self, run: SeededRun) -> None:
         task = self.cloud.wait_for(CLUSTER, task_of(run), "STOPPED")
-        print(task["stopCode"], [each.get("exitCode") for each in task["containers"]])
-
-    def is_healthy(self, *runs: SeededRun) -> None:
-        """One pass says so, and writes nothing."""
-        done = self.silent_pass()
-        assert done.code == 0, done.out
-        assert {done.run(run.id)["verdict"] for run in runs} == {"HEALTHY"}, done.out
+        print(run.name, task["stopCode"], [each.get("exitCode") for each in task["containers"]])
 
     def is_unknown(self, *runs: SeededRun) -> str:
         """One pass says so because it could not ask, and writes nothing. Gives its words about the scope."""
@@ -103,35 +113,23 @@ class Site:
         return str(problem)
 
     def silent_pass(self) -> Pass:
+        """One pass, which writes nothing."""
         self.proxy.reset()
-        done = self.reconcile()
-        print(done.code, [(row["name"], row["verdict"], row["reason"]) for row in done.document["runs"]])
-        print(done.document["problems"])
+        done = self.told()
         assert self.proxy.writes == [], done.out
         return done
 
-    def settle(self, run: SeededRun, state: str = "RUNNING") -> str:
-        """Passes until it is settled, and one that writes nothing. Gives the message."""
-        assert state_of(run) == state, "nobody reported its end: a zombie"
-        done = wait_until(lambda: self._settled(run), f"{run.name} settled", 60)
-        assert done is not None
-        assert (done.code, done.run(run.id)["outcome"]) == (0, "ACCEPTED"), done.out
-        settled = read(run)["state"]
-        assert (settled["type"], settled["name"]) == ("CRASHED", "Crashed")
-        assert [line["name"] for line in logs_of(run)].count("prefect.reconciler") == 1
-        assert self.silent_pass().code == 0
-        print(done.run(run.id)["verdict"], settled["message"])
-        return str(settled["message"])
-
-    def reconciler(self, name: str, **policy: str) -> Reconcile:
-        """One that remembers nothing yet, with another policy."""
-        return Reconcile(self.proxy.url, self.folder / name, self.scope, **{**POLICY, **policy})
-
-    def _settled(self, run: SeededRun) -> Pass | None:
+    def told(self) -> Pass:
         done = self.reconcile()
-        row = done.run(run.id)
-        print(done.code, row["verdict"], row["reason"])
-        return done if row["outcome"] else None
+        print(f"{datetime.now(UTC):%H:%M:%S} exit code {done.code} {done.document['problems']}")
+        for row in done.document["runs"]:
+            print(f"  {row['name']}: {row['verdict']} {row['outcome'] or ''} {row['reason']}")
+        return done
+
+    def with_reconciler(self, name: str, scope: str | None = None, **policy: str) -> Site:
+        """The same, with one that remembers nothing yet."""
+        reconcile = Reconcile(self.proxy.url, self.folder / name, scope or self.scope, **{**POLICY, **policy})
+        return replace(self, reconcile=reconcile)
 
 
 @pytest.fixture(scope="module")
@@ -154,95 +152,152 @@ def site(
         for name, value in cloud.credentials().items():
             environment.setenv(name, value)
         worker = EcsWorker(prefect_server, folder, cloud, CLUSTER, flows=flows)
+        environ = worker.variables["env"]
+        assert isinstance(environ, dict)
+        environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = "30"  # s, the least: absences wait until they have stopped
         stack.enter_context(worker)
         proxy = stack.enter_context(FaultProxy(prefect_server.api_url))
         scope = SCOPE.format(pool=worker.pool, cluster=CLUSTER, region=cloud.region, url=cloud.url)
         reconcile = Reconcile(proxy.url, folder / "quick", scope, **POLICY)
+        print(f"\nworker {worker.pid}, ministack {cloud.pid}")
         yield Site(worker, cloud, proxy, reconcile, scope, folder)
 
 
 @pytest.fixture(scope="module")
 def runs(site: Site) -> dict[str, SeededRun]:
-    """They were healthy when their worker was killed, which is for good."""
-    runs = {name: site.submit() for name in ("killed", "stopped", "finished", "forgotten")}
-    runs["cut off"] = site.submit("leaves")
-    for run in runs.values():
+    """All were healthy, but for one that never started; then four were damaged, the last one with the worker."""
+    runs = {"never started": site.submit_broken(), "cut off": site.submit("leaves")}
+    runs |= {name: site.submit() for name in ("killed", "stopped", "living", "forgotten")}
+    print({name: run.name for name, run in runs.items()})
+    site.has_pid(runs["never started"])
+    well = [run for name, run in runs.items() if name != "never started"]
+    for run in well:
         site.running(run)
-    site.is_healthy(*runs.values())
+    done = site.silent_pass()
+    assert (done.code, {done.run(run.id)["verdict"] for run in well}) == (0, {"HEALTHY"}), done.out
+    site.release(runs["cut off"])
+    site.cloud.stop_task(CLUSTER, task_of(runs["stopped"]), "by hand")
+    site.cloud.engine.docker("kill", site.worker.container_of(runs["killed"]))
     site.worker.kill()
+    for name in DAMAGED:
+        site.stopped(runs[name])
     return runs
 
 
-class TestWithItsWorker:
-    """Which watches nothing once RunTask has answered."""
+class TestWithinFiveMinutes:
+    def test_ends_wait(self, site: Site, runs: dict[str, SeededRun]) -> None:
+        by_default = site.with_reconciler("default", quiet="200s")
+        for each in (site, site, by_default):
+            done = each.silent_pass()
+            rows = [done.run(runs[name].id) for name in DAMAGED]
+            assert (done.code, {row["verdict"] for row in rows}) == (0, {"WAITING"})
+            assert all(LATE.search(row["reason"]) for row in rows)
+            assert {done.run(runs[name].id)["verdict"] for name in ("living", "forgotten")} == {"HEALTHY"}
+        assert [state_of(runs[name]) for name in DAMAGED] == ["RUNNING", "RUNNING", "RUNNING", "PENDING"]
 
-    def test_a_running_flow_is_left_alone(self, site: Site) -> None:
-        run = site.run()
-        assert read(run)["infrastructure_pid"].startswith(f"{CLUSTER}::arn:aws:ecs:{site.cloud.region}:")
-        site.is_healthy(run)
+    def test_a_new_worker_changes_nothing(self, site: Site, runs: dict[str, SeededRun]) -> None:
+        site.worker.start()
+        print(f"worker {site.worker.pid}")
+        newcomer = site.submit()
+        site.running(newcomer)
+        assert read(newcomer)["infrastructure_pid"].startswith(f"{CLUSTER}::arn:aws:ecs:{site.cloud.region}:")
+        done = site.silent_pass()
+        assert (done.code, done.run(newcomer.id)["verdict"]) == (0, "HEALTHY")
+        assert {done.run(runs[name].id)["verdict"] for name in DAMAGED} == {"WAITING"}
+        site.finish(newcomer)
+        left = {row["id"] for row in site.silent_pass().document["runs"]}
+        assert left == {str(run.id) for run in runs.values()}
+
+    def test_ecs_does_not_answer(self, site: Site, runs: dict[str, SeededRun]) -> None:
         with site.cloud.frozen():
-            assert site.is_unknown(run).startswith("scope 'cloud' could not be read: ")
-        site.is_healthy(run)
-        site.finish(run)
-        assert site.silent_pass().document["runs"] == []
-
-    def test_its_task_never_starts(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(site.worker.variables, "command", "no-such-program")
-        run = site.submit()
-        site.has_pid(run)
-        site.stopped(run)
-        message = site.settle(run, "PENDING")
-        assert message.startswith(
-            f"{_title(run)} could not be started: ResourceInitializationError: unable to pull image or "
-        )
-        assert message.endswith(NO_END)
+            assert site.is_unknown(*runs.values()).startswith(NO_ANSWER)
+        nowhere = site.scope.replace(site.cloud.url, f"http://127.0.0.1:{free_port()}")
+        assert site.with_reconciler("refused", nowhere).is_unknown(*runs.values()).startswith(NO_ANSWER)
+        done = site.silent_pass()
+        assert (done.code, done.run(runs["living"].id)["verdict"]) == (0, "HEALTHY")
 
 
-class TestWithoutItsWorker:
-    def test_killed(self, site: Site, runs: dict[str, SeededRun]) -> None:
-        run = runs["killed"]
-        site.cloud.engine.docker("kill", site.worker.container_of(run))
-        site.stopped(run)
-        by_default = replace(site, reconcile=site.reconciler("default", quiet="200s"))
-        held = by_default.silent_pass().run(run.id)
-        assert (held["verdict"], held["reason"].endswith("held until 3 min")) == ("HELD", True), held
-        message = site.settle(run)
-        assert message.startswith(f"{_title(run)} {EXITED}; container prefect exited with code 137 (SIGKILL) at ")
-        assert message.endswith(NO_END)
+@pytest.fixture(scope="module")
+def due(site: Site, runs: dict[str, SeededRun]) -> Pass:
+    """The first pass in which an onlooker has nothing but its mode to wait for; exit code 0 it gives an hour."""
+    onlooker = site.with_reconciler("onlooker", mode="observe", settle_zero="1h")
 
-    def test_exit_code_0_without_a_final_state(self, site: Site, runs: dict[str, SeededRun]) -> None:
-        run = runs["cut off"]
-        site.release(run)
-        site.stopped(run)
-        patient = replace(site, reconcile=site.reconciler("patient", settle_zero="1h"))
-        for _ in range(2):
-            assert patient.silent_pass().code == 0
-        message = site.settle(run)
-        assert message.startswith(f"{_title(run)} {EXITED}; container prefect exited with code 0 at ")
-        assert message.endswith(NO_END)
+    def over() -> Pass | None:
+        done = onlooker.silent_pass()
+        assert done.code == 0
+        return None if any(LATE.search(row["reason"]) for row in done.document["runs"]) else done
 
-    def test_stopped_by_a_user(self, site: Site, runs: dict[str, SeededRun]) -> None:
-        run = runs["stopped"]
-        site.cloud.stop_task(CLUSTER, task_of(run), "by hand")
-        site.stopped(run)
-        message = site.settle(run)
-        assert message.startswith(
-            f"{_title(run)} was stopped by a user (by hand); container prefect exited with code 0 at "
-        )
-        assert message.endswith(NO_END)
+    done = wait_until(over, "five minutes are over", 360, every=10)
+    assert done is not None
+    return done
 
-    def test_nobody_answers(self, site: Site, runs: dict[str, SeededRun]) -> None:
-        finished, forgotten = runs["finished"], runs["forgotten"]
+
+@pytest.mark.timeout(480)
+class TestAfterFiveMinutes:
+    def test_exit_code_0_may_be_given_longer(self, runs: dict[str, SeededRun], due: Pass) -> None:
+        for name in ("cut off", "stopped"):
+            row = due.run(runs[name].id)
+            assert (row["verdict"], "settle_zero of 60 min has not passed" in row["reason"]) == ("WAITING", True), row
+        for name in ("killed", "never started"):
+            row = due.run(runs[name].id)
+            assert (row["verdict"], 'mode is "observe"' in row["reason"]) == ("HELD", True), row
+
+    def test_ecs_does_not_answer(self, site: Site, runs: dict[str, SeededRun], due: Pass) -> None:
+        with site.cloud.frozen():
+            assert site.is_unknown(*runs.values()).startswith(NO_ANSWER)
+        assert [state_of(runs[name]) for name in DAMAGED] == ["RUNNING", "RUNNING", "RUNNING", "PENDING"]
+
+    def test_one_pass_settles_them(self, site: Site, runs: dict[str, SeededRun], due: Pass) -> None:
+        done = site.told()
+        assert done.code == 0
+        for name in DAMAGED:
+            run = runs[name]
+            row, state = done.run(run.id), read(run)["state"]
+            print(f"{name}: {row['verdict']} {row['outcome']} {state['message']}")
+            assert (row["verdict"], row["outcome"]) == ("ZOMBIE", "ACCEPTED")
+            assert (state["type"], state["name"]) == ("CRASHED", "Crashed")
+            assert re.fullmatch(f"{_title(run)} {ENDS[name]}{NO_END}", state["message"])
+            assert [line["name"] for line in logs_of(run)].count("prefect.reconciler") == 1
+        for run in (runs["living"], runs["forgotten"]):
+            assert (done.run(run.id)["verdict"], done.run(run.id)["outcome"]) == ("HEALTHY", None)
+        again = site.silent_pass()
+        assert again.code == 0
+        assert {row["verdict"] for row in again.document["runs"]} == {"HEALTHY"}
+
+
+@pytest.mark.timeout(480)
+class TestAnEcsThatForgot:
+    def test_what_was_seen_is_missed(self, site: Site, runs: dict[str, SeededRun], due: Pass) -> None:
+        living, forgotten, young = runs["living"], runs["forgotten"], site.submit()
+        site.running(young)
+        assert site.silent_pass().code == 0
         site.cloud.kill()
-        assert site.is_unknown(finished, forgotten).startswith("scope 'cloud' could not be read: ")
-        site.finish(finished)
+        assert site.is_unknown(living, forgotten, young).startswith(NO_ANSWER)
+        site.finish(living)
         site.cloud.start()  # has no cluster, and has removed the containers of before
-        assert CLUSTER in site.is_unknown(forgotten)
+        print(f"ministack {site.cloud.pid}")
+        assert CLUSTER in site.is_unknown(forgotten, young)
         site.cloud.create_cluster(CLUSTER)
-        for _ in range(3):
-            row = site.silent_pass().run(forgotten.id)
-            assert row["verdict"] == "WAITING", "ECS says MISSING of a task that is younger than 5 min"
+        message = self.settled(site, forgotten)
+        gone = r"is not known to ECS \(any more\): it keeps stopped tasks for about an hour; last seen running"
+        assert re.fullmatch(f"{_title(forgotten)} {gone} {TIME}{NO_END}", message)
+        row = site.silent_pass().run(young.id)
+        assert row["verdict"] == "WAITING", "ECS says MISSING of a task that is younger than 5 min"
+        assert "may not show yet what was made within 5 min" in row["reason"]
+
+    def settled(self, site: Site, run: SeededRun) -> str:
+        """When its heartbeats have stopped long enough ago. Gives the message."""
+        done = wait_until(lambda: self.tried(site, run), f"{run.name} settled", 90, every=1)
+        assert done is not None
+        assert (done.code, done.run(run.id)["outcome"]) == (0, "ACCEPTED")
+        message = str(read(run)["state"]["message"])
+        print(f"forgotten: {message}")
+        return message
+
+    def tried(self, site: Site, run: SeededRun) -> Pass | None:
+        done = site.told()
+        return done if done.run(run.id)["outcome"] else None
 
 
 def _title(run: SeededRun) -> str:
-    return f"ECS task {task_of(run).rsplit('/', 1)[1]} on cluster {CLUSTER} in {Ministack.region}"
+    return re.escape(f"ECS task {task_of(run).rsplit('/', 1)[1]} on cluster {CLUSTER} in {Ministack.region}")
