@@ -12,6 +12,7 @@ from types import MappingProxyType
 from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Resource, RunId, Seen
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, Reminded
 
+_CENTURY = timedelta(days=36525)  # a clock that is off by more would take other times out of all bounds
 _PATIENCE = 0.5  # seconds after the deadline, in which a scope that gave up by then says why
 
 
@@ -165,4 +166,9 @@ def _sound(seen: Seen) -> Seen:
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:
     """Its clock was read at some moment of the call, so it is known to within half of that."""
     assert seen.place_time is not None, "checked before"
-    return ClockOffset(seen.place_time - (asked_at + took / 2), took / 2 + seen.place_time_within)
+    offset = seen.place_time - (asked_at + took / 2)
+    if abs(offset) > _CENTURY:
+        raise AdapterError(
+            f"its clock shows {seen.place_time:%Y-%m-%d}, so nothing can be said of when things happened"
+        )
+    return ClockOffset(offset, took / 2 + seen.place_time_within)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
-from tests.ecs.fake import DEFAULT_KEY, FakeAws
+from tests.ecs.fake import DEFAULT_KEY, REGION, FakeAws
 
 if TYPE_CHECKING:
+    from tests.ecs.asking import Bind
     from tests.ecs.passes import Passes
+    from tests.ecs.tool import PrefectOverHttp, Tool
     from tests.ecs.world import EcsWorld
+
+
+_read = cache(JSONFileLoader().load_file)
+
+
+@pytest.fixture(autouse=True)
+def models_that_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 reads its description of each service anew for each session: half of the time of a short test."""
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: _read(path))
 
 
 @pytest.fixture
@@ -56,3 +69,59 @@ def many(world: EcsWorld) -> Iterator[Passes]:
 
     with passes(world) as many:
         yield many
+
+
+@pytest.fixture
+def bind(aws: FakeAws) -> Iterator[Bind]:
+    """Make scopes on the fake, with these options."""
+    from reconciler_adapters.ecs import EcsScope
+
+    scopes: list[EcsScope] = []
+
+    def bind(**options: object) -> EcsScope:
+        scopes.append(EcsScope("a", {"endpoint_url": aws.url, "region": REGION, **options}))
+        return scopes[-1]
+
+    yield bind
+    for scope in scopes:
+        scope.close()
+
+
+@pytest.fixture
+def home(aws: FakeAws) -> str:
+    """The ARN of the cluster "default"."""
+    return aws.cluster("default")
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key in the environment."""
+    for name in DEFAULT_KEY.environment:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Write ~/.aws/config: this text as the profile "p"."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+
+    def write(text: str) -> None:
+        (tmp_path / "config").write_text(f"[profile p]\n{text}\n")
+
+    return write
+
+
+@pytest.fixture
+def prefect() -> Iterator[PrefectOverHttp]:
+    from tests.ecs.tool import PrefectOverHttp
+
+    prefect = PrefectOverHttp()
+    yield prefect
+    prefect.close()
+
+
+@pytest.fixture
+def tool(tmp_path: Path, prefect: PrefectOverHttp) -> Tool:
+    from tests.ecs.tool import Tool
+
+    return Tool(tmp_path, prefect)

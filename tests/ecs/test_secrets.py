@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -135,6 +137,37 @@ def test_a_token_is_not_shown_in_part(session: tuple[str, ...], before: int) -> 
     with echo(lambda headers: as_xml("x" * before + token_of(headers))) as url:
         words = told(EcsScope("a", {"endpoint_url": url, "region": REGION}))
     assert session[1][:10] not in words
+
+
+@pytest.mark.parametrize("size", [300, 1500])
+def test_a_token_of_real_length_is_not_shown_in_part(aws: FakeAws, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """STS gives several hundred characters: more than a sentence has, so what quotes it is cut within it."""
+    key = aws.access_key(expires=timedelta(hours=1))
+    token = f"IQoJb3JpZ2luX2VjE{uuid4().hex * 50}"[:size]
+    sent_with(replace(key, token=token), monkeypatch)
+    with echo(lambda headers: as_xml(f"header x-amz-security-token:{token_of(headers)}")) as url:
+        words = told(EcsScope("a", {"endpoint_url": url, "region": REGION}))
+    assert "header x-amz-security-token:" in words
+    assert token[:20] not in words
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.usefixtures("session")
+def test_what_has_a_line_break_at_its_end_is_not_quoted(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As of a file that was read whole. http.client would quote the header that it refuses."""
+    given = os.environ[name]
+    monkeypatch.setenv(name, f"{given}\n")
+    words = told(EcsScope("a", {"endpoint_url": aws.url, "region": REGION}))
+    assert "they hold blanks or line breaks: write them anew, without" in words
+    assert given not in words
+
+
+@pytest.mark.parametrize("place", ["no-such-host.invalid:1", "127.0.0.1:9"])
+def test_a_password_in_an_address_is_not_quoted(place: str) -> None:
+    scope = EcsScope("a", {"endpoint_url": f"http://user:hunter2secret@{place}", "region": REGION})
+    assert "hunter2secret" not in told(scope, 0.5) + repr(scope._connection)
 
 
 def token_of(headers: str) -> str:

@@ -1,147 +1,22 @@
-"""The whole tool over a fake AWS and a fake Prefect: as processes, as operators run it; and what it leaves open."""
+"""The whole tool over a fake AWS and a fake Prefect: as processes, as operators run it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import httpx
 import pytest
 
-from reconciler.ports import AdapterError
-from tests.ecs.fake import ACCOUNT, API_KEY, DEFAULT_KEY, REGION, FakeAws, FakeTask, FaultKind
+from tests.ecs.fake import ACCOUNT, API_KEY, DEFAULT_KEY, FakeAws, FaultKind
 from tests.ecs.test_secrets import remembered
-from tests.ecs.world import EcsWorld
-from tests.fake_prefect import FakePrefect, stamp
+from tests.ecs.tool import PREFECT_KEY, PrefectOverHttp, Tool, scope
 from tests.rigs.daemon import DaemonProcess
 from tests.rigs.polling import wait_until
-from tests.rigs.processes import inherited_environment
-
-PREFECT_KEY = "pnu_of-the-reconciler-itself"
-QUICK = {"grace": "1s", "confirm_after": "1s", "scope_deadline": "3s", "mode": "settle"}
-
-
-class PrefectOverHttp:
-    """A fake Prefect server at an address. `fake` is what it knows."""
-
-    def __init__(self) -> None:
-        self.fake = FakePrefect()
-        fake = self.fake
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(b"")
-
-            def do_POST(self) -> None:
-                self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-
-            def _answer(self, body: bytes) -> None:
-                request = httpx.Request(self.command, f"http://prefect.test{self.path}", content=body)
-                said = fake.answer(request)
-                self.send_response_only(said.status_code)
-                self.send_header("Date", said.headers["Date"])
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(said.content)))
-                self.end_headers()
-                self.wfile.write(said.content)
-
-            def log_message(self, *_: object) -> None:
-                """Stay quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/api"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def run(self, task: FakeTask | str | None, pool: str = "pool", worker_type: str | None = "ecs") -> str:
-        """A flow run that has been Running for ten minutes. `worker_type`: by its label; None: without one."""
-        pid = task.pid if isinstance(task, FakeTask) else task
-        at = stamp(datetime.now(UTC) - timedelta(minutes=10))
-        labels = {"prefect.worker.type": worker_type} if worker_type else {}
-        more = {"id": str(task.run_id)} if isinstance(task, FakeTask) else {}
-        run = self.fake.add(
-            infrastructure_pid=pid, work_pool_name=pool, labels=labels, created=at, expected_start_time=at, **more
-        )
-        run["state"]["timestamp"] = at
-        if more:
-            old = next(key for key, row in self.fake.runs.items() if row is run)
-            self.fake.runs[run["id"]] = self.fake.runs.pop(old)
-            self.fake.history[run["id"]] = self.fake.history.pop(old)
-        return str(run["id"])
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def prefect() -> Iterator[PrefectOverHttp]:
-    prefect = PrefectOverHttp()
-    yield prefect
-    prefect.close()
-
-
-def scope(aws: FakeAws, mapping: str = 'work_pools = ["pool"]', **options: object) -> str:
-    given = {"region": REGION, "endpoint_url": aws.url} | options
-    table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in given.items())
-    return f'[[scopes]]\nname = "prod"\nadapter = "ecs"\n{mapping}\noptions = {{ {table} }}\n'
-
-
-class Tool:
-    """`reconcile`, run as a process."""
-
-    def __init__(self, home: Path, prefect: PrefectOverHttp) -> None:
-        self.home, self.prefect, self.took = home, prefect, 0.0
-        self.variables: dict[str, str] = {}
-
-    def __call__(self, *arguments: str, scopes: str) -> subprocess.CompletedProcess[str]:
-        policy = "\n".join(f'{key} = "{value}"' for key, value in QUICK.items())
-        file = self.home / "reconciler.toml"
-        file.write_text(f'state_dir = "{self.home}/state"\n[policy]\n{policy}\n{scopes}')
-        environment = inherited_environment(
-            PREFECT_API_URL=self.prefect.url, PREFECT_HOME=str(self.home), PREFECT_API_KEY=PREFECT_KEY
-        )
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", "--config", str(file), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-            env=environment | self.variables,
-        )
-        self.took = time.monotonic() - began
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    def document(self, *arguments: str, scopes: str) -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(self("--json", *arguments, scopes=scopes).stdout)
-        return said
-
-
-@pytest.fixture
-def tool(tmp_path: Path, prefect: PrefectOverHttp) -> Tool:
-    return Tool(tmp_path, prefect)
-
-
-@pytest.fixture
-def home(aws: FakeAws) -> str:
-    return aws.cluster("default")
 
 
 class TestCheck:
@@ -330,53 +205,3 @@ def test_secrets_are_nowhere(
     everything = [*files.values(), *pages, *told, json.dumps(prefect.fake.logs), json.dumps(prefect.fake.runs)]
     for secret in secrets:
         assert not [text for text in everything if secret in text]
-
-
-# Threads and descriptors
-
-
-def threads() -> int:
-    return sum(thread.name == "ecs call" for thread in threading.enumerate())
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.mark.parametrize("kind", [FaultKind.HANG, FaultKind.DRIP])
-def test_calls_that_hang_are_made_by_four_threads(world: EcsWorld, kind: FaultKind) -> None:
-    before, runs = threads(), some_runs(world)
-    world.scope.identity(time.monotonic() + 5)
-    world.aws.fault(kind)
-    for _ in range(20):
-        with pytest.raises(AdapterError):
-            world.scope.observe(runs, time.monotonic() + 0.1)
-        assert threads() - before <= 4
-    world.heal()
-    if kind is FaultKind.HANG:
-        wait_until(lambda: threads() == before, "the threads to end", 15)
-        world.scope.observe(runs, time.monotonic() + 5)
-
-
-def some_runs(world: EcsWorld) -> list[Any]:
-    """As many as seven calls take."""
-    return [world.run_of(f"default::{world.aws.unknown_task()}", UUID(int=number)) for number in range(1, 701)]
-
-
-def test_descriptors_do_not_pile_up(world: EcsWorld) -> None:
-    """Fifty looks, every other with a failure that closes the connection."""
-    aws, run = world.aws, world.run_of(None, uuid4())
-    scope = world.bind(role_arn=aws.role(f"arn:aws:iam::{ACCOUNT}:role/reader"))
-    kinds = (FaultKind.EXPIRED, FaultKind.TRUNCATED, FaultKind.MALFORMED, FaultKind.NOT_FOUND, FaultKind.DENIED)
-    counts = []
-    for number in range(50):
-        if number % 2:
-            aws.fault(kinds[number // 2 % len(kinds)], ("ecs:ListTasks", "sts:AssumeRole")[number // 2 % 2], times=1)
-        with contextlib.suppress(AdapterError):
-            scope.identity(time.monotonic() + 5)
-            scope.observe([run], time.monotonic() + 5)
-        aws.heal()
-        aws.limits.refill()
-        counts.append(descriptors())
-    scope.close()
-    assert max(counts[25:]) <= max(counts[5:25]) + 4, counts

@@ -39,7 +39,8 @@ def observe(task: ecs.Task, name: TaskName, run_id: RunId) -> Observation:
             reason=_end(task, flow),
             resource=resource,
             exit_code=flow.exit_code if flow else None,
-            ended_at=ecs.time_of(task.stopped_at or task.execution_stopped_at),  # AWS's clock before the host's
+            # AWS's clock before the host's
+            ended_at=ecs.time_of(task.stopped_at) or ecs.time_of(task.execution_stopped_at),
             unseen_end=_is_out_of_sight(task),
         )
     condition, reason = _life(task)

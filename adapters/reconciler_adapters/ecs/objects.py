@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+_FAR = 1e11  # seconds after 1970: in the year 5138
 _RUN_TAG = "prefect.io/flow-run-id"
 _RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 
@@ -114,11 +115,8 @@ class Clusters(msgspec.Struct, frozen=True):
 
 
 def time_of(seconds: float | None) -> datetime | None:
-    """None: it does not say, or says a time that never comes."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        return None
+    """None: it does not say, or says a time that is none of this computer's."""
+    return None if seconds is None or not 0 < seconds < _FAR else datetime.fromtimestamp(seconds, UTC)
 
 
 def _run_id(text: str | None) -> UUID | None:
