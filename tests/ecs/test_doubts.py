@@ -11,6 +11,7 @@ import pytest
 from reconciler.model import FlowRun, Guard, RunMapping, StateType, Verdict
 from reconciler.outlook import Outlook
 from reconciler.ports import BoundScope
+from reconciler_adapters.ecs.owners import Owners
 from tests.ecs.fake import FakeTask, FaultKind
 from tests.ecs.fake import aws as fake_aws
 from tests.ecs.fake.task_shape import prefect_tags
@@ -182,7 +183,7 @@ def test_a_copied_environment_never_vouches_for_an_end(world: EcsWorld, many: Pa
     if before != "nothing":
         assert title(child) in spared(many, run, Verdict.HEALTHY)
     if before.endswith("another process"):
-        world.scope._whose.clear()
+        world.scope._owners = Owners()
         world.scope._remembered.clear()
     child.stop(exits={"prefect": 0}, ago=60)
     for _ in range(3):

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.model import FlowRun, StateType, Verdict
 from reconciler.plan import Finding
+from reconciler_adapters.ecs.owners import Owners
 from tests.ecs.fake import Credentials, FakeTask
 from tests.ecs.fake.clients import client
 from tests.ecs.fake.limits import TASKS, Limit
@@ -104,7 +105,7 @@ def test_e01_stopped_by_a_user_without_a_pid(world: EcsWorld, many: Passes, has_
     client(world.aws).stop_task(cluster="default", task=task.arn)
     task.stop(ago=2)
     many.later(15)
-    world.scope._whose.clear()  # as in a new process: the core's memory alone is left
+    world.scope._owners = Owners()  # as in a new process: the core's memory alone is left
     said = "was stopped by a user (Task stopped by user); container prefect ended without an exit code at TIME"
     assert settled(many) == f"{title(task)} {said}"
 

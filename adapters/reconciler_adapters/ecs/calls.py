@@ -22,7 +22,7 @@ from reconciler_adapters.ecs.connection import DECODED, Connection
 from reconciler_adapters.ecs.credentials import NoCredentials
 from reconciler_adapters.ecs.crew import Crew
 from reconciler_adapters.ecs.failures import explain
-from reconciler_adapters.ecs.names import ClusterName
+from reconciler_adapters.ecs.names import ClusterName, TaskName
 
 T = TypeVar("T")
 
@@ -90,13 +90,13 @@ class Conversation:
             _sort(described, asked, answer)
         return described
 
-    def listed(self, clusters: Sequence[ClusterName]) -> dict[ClusterName, dict[str, bool]]:
-        """List all tasks by ARN: True for those that ECS wants to run, False for those it wants stopped, or are.
+    def listed(self, clusters: Sequence[ClusterName]) -> dict[TaskName, bool]:
+        """List all tasks: True for those that ECS wants to run, False for those that are to stop, or have.
 
         Those are listed last, so that a task which stops meanwhile is on one list at least.
         """
         calls = [partial(self._list_both, self._connection.client("ecs", one.region), one) for one in clusters]
-        return dict(zip(clusters, self._together(calls), strict=True))
+        return {name: is_wanted for listed in self._together(calls) for name, is_wanted in listed.items()}
 
     def try_describing(self, cluster: ClusterName) -> None:
         """Ask for a task that never was."""
@@ -134,25 +134,25 @@ class Conversation:
             if said.get("Code") != _POISONED:
                 raise
             if len(arns) == 1:
-                return ecs.Tasks((), (ecs.Failure(arns[0], one_line(said.get("Message"))),))
+                return ecs.Tasks((), (ecs.Failure(arns[0], self._connection.hide(str(said.get("Message")))),))
             halves = arns[: len(arns) // 2], arns[len(arns) // 2 :]
             parts = [self._describe(client, cluster, half) for half in halves]
             return ecs.Tasks(parts[0].tasks + parts[1].tasks, parts[0].failures + parts[1].failures)
         tasks: ecs.Tasks = answer[DECODED]
         return tasks
 
-    def _list_both(self, client: Any, cluster: ClusterName) -> dict[str, bool]:
+    def _list_both(self, client: Any, cluster: ClusterName) -> dict[TaskName, bool]:
         listed = dict.fromkeys(self._list(client, cluster, "RUNNING"), True)
         return dict.fromkeys(self._list(client, cluster, "STOPPED"), False) | listed
 
-    def _list(self, client: Any, cluster: ClusterName, desired: str) -> Iterator[str]:
+    def _list(self, client: Any, cluster: ClusterName, desired: str) -> Iterator[TaskName]:
         more: dict[str, str] = {}
         while True:
             answer = self._call(
                 client, "list_tasks", cluster=cluster.arn, desiredStatus=desired, maxResults=_AT_ONCE, **more
             )
             page: ecs.TaskArns = answer[DECODED]
-            yield from page.task_arns
+            yield from (TaskName(cluster, arn) for arn in page.task_arns)
             if not page.next_token:
                 return
             if page.next_token == more.get("nextToken"):
@@ -228,7 +228,7 @@ def _sort(described: Described, asked: Sequence[str], answer: ecs.Tasks) -> None
         elif arn not in tasks and failure.reason == _MISSING:
             described.missing.add(arn)
         else:
-            described.untold[arn] = f"ECS did not describe it ({failure.reason or 'without a reason'})"
+            described.untold[arn] = f"ECS did not describe it ({one_line(failure.reason or 'without a reason')})"
 
 
 def _parts(many: Sequence[str]) -> Iterator[list[str]]:

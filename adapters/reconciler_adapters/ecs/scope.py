@@ -18,8 +18,9 @@ from reconciler_adapters.ecs.account import Account
 from reconciler_adapters.ecs.calls import Conversation, conversation, explained
 from reconciler_adapters.ecs.connection import THREADS, Buckets, Connection
 from reconciler_adapters.ecs.crew import Crew
-from reconciler_adapters.ecs.lookup import LAG, LookUp, Whose
+from reconciler_adapters.ecs.lookup import LAG, LookUp
 from reconciler_adapters.ecs.names import ClusterName, TaskName
+from reconciler_adapters.ecs.owners import Owners
 from reconciler_adapters.ecs.rights import missing_rights
 
 _CHECK_SECONDS = 15.0
@@ -49,9 +50,9 @@ class EcsScope:
         self._account = Account.of(name, options)
         self._connection: Connection | None = None
         self._crew, self._door, self._buckets = Crew(THREADS), Crew(1), Buckets()
+        self._owners = Owners()
         self._clusters: frozenset[ClusterName] = frozenset()  # as last read
         self._remembered: dict[RunId, str] = {}
-        self._whose: Whose = {}
 
     @classmethod
     def discover(cls) -> None:
@@ -82,11 +83,10 @@ class EcsScope:
         if not self._clusters:
             self.identity(deadline)
         with self._conversation(deadline) as talk:
-            look = LookUp(talk=talk, clusters=sorted(self._clusters), remembered=self._remembered, whose=self._whose)
+            look = LookUp(talk=talk, clusters=sorted(self._clusters), remembered=self._remembered, owners=self._owners)
             observations = look.of(runs)
             if talk.time is None:  # nothing was asked for: only a call tells the time
                 talk.account()
-        self._whose = look.kept()
         return Seen(
             observations=observations,
             strangers=look.strangers,
