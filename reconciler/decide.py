@@ -115,7 +115,7 @@ def rule_6_exited(matter: Matter) -> Finding | None:
     settle, name = settle_time(matter, sight.observation)
     age = now - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
     if scope.lag and (youth := youth_of(matter, sight)) < scope.lag:
-        return _waits(matter, sight, f"{_late(scope, 'what else was made')} ({span(youth)} so far)")
+        return _waits(matter, sight, f"{_late(scope, 'what else was made')}, for another {span(scope.lag - youth)}")
     if sight.observation.ended_at is None and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, "its end has no time, so it is looked at twice")
     if age - scope.clock.uncertainty < settle:

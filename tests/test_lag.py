@@ -66,7 +66,7 @@ class TestAnEndOfWhatIsYoung:
         finding = verdict(case(r, look(exited(r, made=200))), late())
         assert finding.rule == "10"
         assert finding.reason.endswith(
-            "awaited: scope 'a' may not show yet what else was made within 5 min (3 min so far)"
+            "awaited: scope 'a' may not show yet what else was made within 5 min, for another 100 s"
         )
 
     def test_what_does_not_say_when_it_was_made_is_as_old_as_the_state(self) -> None:
