@@ -122,7 +122,7 @@ def rule_6_exited(matter: Matter) -> Finding | None:
         return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
     if (lost := lost_of_late(matter)) and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, f"a second look, for {lost.resource.title} was alive before")
-    return _zombie(matter, sight, "6", ended_sentence(sight, matter.snapshot.taken_at))
+    return _zombie(matter, sight, "6", ended_sentence(sight, now))
 
 
 def rule_7_gone(matter: Matter) -> Finding | None:

@@ -51,7 +51,7 @@ adapter = "ecs"
 work_pools = ["{pool}"]
 options = {{ clusters = ["{cluster}"], region = "{region}", endpoint_url = "{url}" }}"""
 POLICY = {**QUICK, "quiet": "5s", "scope_deadline": "4s"}
-LATE = re.compile(r"; awaited: scope 'cloud' may not show yet what else was made within 5 min, for another \d+ (s|min)$")
+LATE = re.compile(r"; awaited: scope 'cloud' may not show yet what else was made within 5 min, for another \d+ \w+$")
 NO_ANSWER = "scope 'cloud' could not be read: "
 DAMAGED = ("killed", "cut off", "stopped", "never started")
 TIME = r"\d\d:\d\d:\d\d UTC"
