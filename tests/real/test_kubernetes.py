@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -158,7 +159,8 @@ class TestWithItsWorker:
         finally:
             api_server.thaw()
         assert (done.code, done.run(run.id)["verdict"]) == (1, "UNKNOWN"), done.out
-        assert done.document["problems"] == ["scope 'cluster' could not be read: it did not answer within 4 s"]
+        (problem,) = done.document["problems"]
+        assert re.search("timed out after 4.0 s|did not answer within 4 s", problem), problem
         site.is_healthy(run)
         site.finish(run)
 
