@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from reconciler.cycle import Cycle
-from reconciler.memory import Memory
-from reconciler.model import FlowRun, Heartbeat, RunMapping, StateRecord, StateType
-from reconciler.outlook import Outlook
-from reconciler.plan import Finding, Listing, Policy
-from reconciler.ports import BoundScope
+from reconciler.model import FlowRun
+from reconciler.plan import Policy
 from reconciler.testing import flow_run
 from reconciler_adapters.ecs import EcsScope
 from tests.ecs.fake import FakeTask
 from tests.ecs.world import EcsWorld
-from tests.kubernetes.passes import MovedClock, Prefect
-
-_DEADLINE = 20.0
+from tests.passes import DEADLINE, ScopePasses
 
 
-class Passes:
+class Passes(ScopePasses):
     """`run` gives flow runs to Prefect, `look` makes one pass, `later` lets time go by. The policy is the default."""
 
     def __init__(
@@ -34,15 +26,18 @@ class Passes:
         scope: EcsScope | None = None,
         exclusive: bool = False,
         pin: str | None = None,
-        deadline: float = _DEADLINE,
+        deadline: float = DEADLINE,
         policy: Policy | None = None,
     ) -> None:
-        self.world, self.api, self.now, self.waited = world, Prefect(), MovedClock(), list[float]()
-        mapping = RunMapping(work_pools=frozenset({"pool"}), exclusive=exclusive)
-        bound = BoundScope(scope or world.scope, "ecs", mapping, pin)
-        self._memory = Memory()
-        self.outlook = Outlook([bound], self._memory, deadline, self.now)
-        self.cycle = Cycle(self.api, self.outlook, policy or Policy(), wait=self._wait, clock=self.now.clock())
+        super().__init__(
+            scope or world.scope,
+            "ecs",
+            exclusive=exclusive,
+            pin=pin,
+            deadline=deadline,
+            policy=policy or Policy(),
+        )
+        self.world = world
         world.aws.now = self.now
 
     def run(self, task: FakeTask | str | None = None, *, run_id: UUID | None = None, **changes: object) -> FlowRun:
@@ -58,50 +53,6 @@ class Passes:
         self.api.runs.append(run)
         return run
 
-    def becomes(self, run: FlowRun, state: StateType, name: str | None = None, **changes: object) -> FlowRun:
-        """Let the flow run enter that state now; the former one is history."""
-        now = next(each for each in self.api.runs if each.id == run.id)
-        before = StateRecord(id=now.state_id, type=now.state_type, name=now.state_name, timestamp=now.state_since)
-        self.api.past.setdefault(run.id, []).append(before)
-        values = {"state_id": uuid4(), "state_type": state, "state_since": self.now()} | changes
-        after = replace(now, state_name=name or state.value.title(), **values)  # type: ignore[arg-type]
-        self.api.runs = [after if each.id == run.id else each for each in self.api.runs]
-        return after
-
-    def beats(self, run: FlowRun, ago: float) -> None:
-        """Let it have sent ten heartbeats at the default pace, the last so many seconds ago."""
-        last = self.now() - timedelta(seconds=ago)
-        assert self.api.hearts is not None
-        self.api.hearts[run.id] = Heartbeat(10, last - timedelta(seconds=9 * 180), last)
-
-    def later(self, seconds: float) -> None:
-        self.now.move(seconds)
-
-    def look(self, *, dry: bool = False) -> list[Finding]:
-        """One pass. A run that was written is in flight no more."""
-        planned = self.cycle.plan()
-        report = self.cycle.report(planned, None if dry else self.cycle.settle(planned))
-        self.outlook.remember(Listing(runs=tuple(self.api.runs)), planned.plan, planned.began)
-        settled = {finding.run.id for finding in self.api.written}
-        self.api.runs = [run for run in self.api.runs if run.id not in settled]
-        return list(report.plan.findings)
-
-    def judged(self, run: FlowRun, *, dry: bool = False) -> Finding:
-        """One pass, and what it says of this run."""
-        return next(finding for finding in self.look(dry=dry) if finding.run.id == run.id)
-
-    @property
-    def written(self) -> list[str]:
-        """The messages of all that was written."""
-        return [finding.message for finding in self.api.written]
-
-    def _wait(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self.now.move(seconds)
-
-    def close(self) -> None:
-        self.outlook.close()
-
 
 @contextmanager
 def passes(world: EcsWorld, **options: object) -> Iterator[Passes]:
@@ -111,8 +62,3 @@ def passes(world: EcsWorld, **options: object) -> Iterator[Passes]:
         yield many
     finally:
         many.close()
-
-
-def identity_of(scope: EcsScope) -> str:
-    """What `reconcile check` prints, to be pinned."""
-    return scope.identity(time.monotonic() + _DEADLINE)

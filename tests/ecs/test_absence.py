@@ -15,9 +15,10 @@ from reconciler.ports import BoundScope
 from reconciler_adapters.ecs import EcsScope
 from tests.ecs.fake import FakeTask
 from tests.ecs.fake.clients import client
-from tests.ecs.passes import Passes, identity_of, passes
+from tests.ecs.passes import Passes, passes
 from tests.ecs.test_scenarios import running, settled, title, waits
 from tests.ecs.world import EcsWorld
+from tests.passes import identity_of
 
 GONE = "is not known to ECS (any more): it keeps stopped tasks for about an hour"
 NOT_NAMED = "it is not what the run's infrastructure_pid names"

@@ -11,9 +11,10 @@ from reconciler.model import FlowRun, StateType, Verdict
 from reconciler_adapters.ecs import EcsScope
 from tests.ecs.fake import REGION, FakeTask, FaultKind
 from tests.ecs.fake.task import STARTING, STOPPING
-from tests.ecs.passes import Passes, identity_of, passes
+from tests.ecs.passes import Passes, passes
 from tests.ecs.test_scenarios import running, settled, title, unknown, waits
 from tests.ecs.world import EcsWorld
+from tests.passes import identity_of
 
 TASK = f"task/default/{'0a' * 16}"
 

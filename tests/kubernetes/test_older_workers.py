@@ -13,8 +13,9 @@ from reconciler.ports import AdapterError
 from reconciler.testing import Fault, flow_run
 from tests.kubernetes.apiserver.cluster_objects import RUN_LABEL, Object
 from tests.kubernetes.apiserver.faults import FAULTS, Answer, Call, Forward
-from tests.kubernetes.passes import Passes, identity_of, name_of, passes
+from tests.kubernetes.passes import Passes, name_of, passes
 from tests.kubernetes.world import HOME, KubernetesWorld, pid_of
+from tests.passes import identity_of
 
 PODS = "/api/v1/pods"
 

@@ -9,8 +9,9 @@ import pytest
 
 from reconciler.model import FlowRun, StateType, Verdict
 from tests.kubernetes.apiserver.cluster_objects import Object
-from tests.kubernetes.passes import Passes, identity_of, name_of, passes
+from tests.kubernetes.passes import Passes, name_of, passes
 from tests.kubernetes.world import HOME, KubernetesWorld, pid_of
+from tests.passes import identity_of
 
 
 def sighted(world: KubernetesWorld, many: Passes) -> tuple[Object, FlowRun]:
