@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from reconciler.composing import Parts
 from reconciler.looking import Answer, Asker, look
-from reconciler.ports import BoundScope, OrchestratorError, Problem, lag_of, lists_everything
+from reconciler.ports import BoundScope, OrchestratorError, Problem, lists_everything
 from reconciler.settings import durations, setting_paths, worst_case_detection
 from reconciler.words import span
 
@@ -43,7 +43,7 @@ def check(parts: Parts) -> Checked:
     lines += [f"note: {note}" for note in parts.notes]
     if not scopes:
         lines.append("no scope: nothing can be judged; add [[scopes]] to the configuration")
-    return Checked((*lines, "", *_times(parts)), api_ok and all(ok for _, ok in scopes))
+    return Checked((*lines, "", *_times(parts, answers)), api_ok and all(ok for _, ok in scopes))
 
 
 def _configuration(parts: Parts) -> Iterator[str]:
@@ -112,12 +112,13 @@ def _mapping(bound: BoundScope) -> str:
     return (" and ".join(named) or every) + (", exclusive" if mapping.exclusive else "")
 
 
-def _times(parts: Parts) -> Iterator[str]:
+def _times(parts: Parts, answers: Mapping[str, Answer]) -> Iterator[str]:
     yield "how old a death must be for one pass to settle it, at most:"
     for what, time in worst_case_detection(parts.loaded.settings).items():
         yield f"  {_DEATHS[what]}: {span(time)}"
-    for bound in parts.bounds:
-        if lag := lag_of(bound.scope):
-            yield f"  in scope '{bound.scope.name}', which may show things late: not before they are {span(lag)} old"
+    for scope, answer in answers.items():
+        if answer.seen is not None and answer.seen.lag:
+            late = span(answer.seen.lag)
+            yield f"  in scope '{scope}', which may show things late: not before they are {late} old"
     daemon = parts.loaded.settings.daemon
     yield f"the daemon passes every {span(daemon.interval + daemon.jitter)}: add that, and the length of a pass"

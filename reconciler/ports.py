@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from reconciler.model import (
@@ -81,12 +80,6 @@ def lists_everything(scope: Scope) -> bool:
     A scope that can ask by pid only says otherwise by an attribute of this name: it lists when it must look for a run.
     """
     return bool(getattr(scope, "lists_everything", True))
-
-
-def lag_of(scope: Scope) -> timedelta:
-    """How late it may show what was made (`Seen.lag`), if it says so by an attribute `lag` before it is asked."""
-    lag: object = getattr(scope, "lag", None)
-    return lag if isinstance(lag, timedelta) else timedelta(0)
 
 
 @runtime_checkable

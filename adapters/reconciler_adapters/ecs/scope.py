@@ -38,7 +38,6 @@ class EcsScope:
 
     worker_types = frozenset({"ecs", "ecs:push"})
     lists_everything = False
-    lag = LAG
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
         try:
@@ -93,7 +92,7 @@ class EcsScope:
             incomplete=look.incomplete,
             place_time=talk.time + _HALF_A_SECOND if talk.time else None,
             place_time_within=_HALF_A_SECOND,
-            lag=self.lag,
+            lag=LAG,
         )
 
     def check(self) -> Sequence[Problem]:
