@@ -1,9 +1,10 @@
-"""Reads the `options` of a scope, so that every adapter refuses the same mistakes in the same words."""
+"""Reads the `options` of a scope and asks for its SDK, so that every adapter refuses the same in the same words."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from reconciler.ports import Misconfigured
@@ -15,6 +16,16 @@ class Options:
 
     texts: Mapping[str, str]
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@contextmanager
+def needed_sdk(scope: str, adapter: str, *, extra: str) -> Iterator[None]:
+    """Import the adapter's SDK within. Raises Misconfigured, with what to install, if it is not there."""
+    try:
+        yield
+    except ImportError as error:
+        remedy = f"pip install 'prefect-reconciler[{extra}]'"
+        raise Misconfigured(f"scope '{scope}': adapter '{adapter}' needs its SDK: {remedy}") from error
 
 
 def read_options(

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.model import Condition, FlowRun, Observation, Place, Resource, RunId, Seen
-from reconciler.ports import AdapterError, Misconfigured, Problem
+from reconciler.options import needed_sdk
+from reconciler.ports import AdapterError, Problem
 from reconciler_adapters.docker_engine import Address, Conversation, conversation, explain
 from reconciler_adapters.docker_meaning import Container, container_id_in, describe, judge
 
@@ -31,11 +32,8 @@ class DockerScope:
     worker_types = frozenset({"docker"})
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
-        try:
+        with needed_sdk(name, "docker", extra="docker"):
             import docker  # noqa: F401
-        except ImportError as error:
-            remedy = "pip install 'prefect-reconciler[docker]'"
-            raise Misconfigured(f"scope '{name}': adapter 'docker' needs its SDK: {remedy}") from error
         self.name = name
         self._address = Address.of(name, options)
 

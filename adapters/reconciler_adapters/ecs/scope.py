@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from reconciler.model import FlowRun, Place, Resource, RunId, Seen
-from reconciler.ports import Misconfigured, Problem
+from reconciler.options import needed_sdk
+from reconciler.ports import Problem
 from reconciler_adapters.ecs.account import Account
 from reconciler_adapters.ecs.calls import Conversation, conversation, explained
 from reconciler_adapters.ecs.connection import THREADS, Buckets, Connection
@@ -40,11 +41,8 @@ class EcsScope:
     lists_everything = False
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
-        try:
+        with needed_sdk(name, "ecs", extra="aws"):
             import boto3  # noqa: F401
-        except ImportError as error:
-            remedy = "pip install 'prefect-reconciler[aws]'"
-            raise Misconfigured(f"scope '{name}': adapter 'ecs' needs its SDK: {remedy}") from error
         self.name = name
         self._account = Account.of(name, options)
         self._connection: Connection | None = None

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 
 from reconciler.model import FlowRun, Place, Resource, RunId, Seen
+from reconciler.options import needed_sdk
 from reconciler.ports import AdapterError, Misconfigured, Problem
 from reconciler_adapters.kubernetes.calls import FORBIDDEN, Conversation, Refused, conversation
 from reconciler_adapters.kubernetes.cluster import Cluster, Connection, has_kubeconfig, has_own_account, own_namespace
@@ -40,11 +41,8 @@ class KubernetesScope:
     worker_types = frozenset({"kubernetes"})
 
     def __init__(self, name: str, options: Mapping[str, object]) -> None:
-        try:
+        with needed_sdk(name, "kubernetes", extra="kubernetes"):
             import kubernetes  # noqa: F401
-        except ImportError as error:
-            remedy = "pip install 'prefect-reconciler[kubernetes]'"
-            raise Misconfigured(f"scope '{name}': adapter 'kubernetes' needs its SDK: {remedy}") from error
         self.name = name
         self._cluster = Cluster.of(name, options)
         self._connection: Connection | None = None
