@@ -104,6 +104,8 @@ class Guard(StrEnum):
     QUIET = "quiet"
     LIFE_SIGN = "life sign"
     SELECTION = "selection"
+    OPT_OUT = "opt-out"
+    TRUST = "trust"
     MODE = "mode"
     RATE = "rate"
 
@@ -267,3 +269,11 @@ class Heartbeat:
     count: int
     first: datetime
     last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LifeSign:
+    """The newest thing that a run did, other than beat. Clock of the flow's host."""
+
+    what: str  # "log line", "task run"
+    at: datetime

@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
-from reconciler.model import AbsenceCounts, FlowRun, Guard, Observation, OutcomeKind, RunId, StateRecord, Verdict
+from reconciler.model import (
+    AbsenceCounts,
+    FlowRun,
+    Guard,
+    Observation,
+    OutcomeKind,
+    Resource,
+    RunId,
+    StateRecord,
+    Verdict,
+)
 from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
 
@@ -40,6 +50,11 @@ class Policy:
     exclude_work_queues: frozenset[str] = frozenset()
     exclude_deployments: frozenset[str] = frozenset()
     exclude_tags: frozenset[str] = frozenset()
+    include_work_pools: frozenset[str] = frozenset()  # empty: all; the kinds are joined by *and*
+    include_work_queues: frozenset[str] = frozenset()
+    include_deployments: frozenset[str] = frozenset()
+    include_tags: frozenset[str] = frozenset()
+    accepted_losses: frozenset[str] = frozenset()  # scopes: a person says that what is missing there is lost
     only_pools: frozenset[str] = frozenset()  # --pool and --run narrow what is written, never what is judged
     only_runs: frozenset[RunId] = frozenset()
 
@@ -168,6 +183,7 @@ class CycleReport:
     was_listed: bool  # False: not even the flow runs could be read
     api_errors: int = 0  # of the calls, those without an answer or with one that refuses
     policy: Policy = Policy()
+    strangers: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict, repr=False)  # by scope: not in flight
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)  # what the last `decide` was given
 
     @property

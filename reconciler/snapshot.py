@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from reconciler.model import EXACT, ClockOffset, FlowRun, Heartbeat, Observation, Place, RunId, Sighting, StateRecord
+from reconciler.model import (
+    EXACT,
+    ClockOffset,
+    FlowRun,
+    Heartbeat,
+    LifeSign,
+    Observation,
+    Place,
+    RunId,
+    Sighting,
+    StateRecord,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,10 @@ class ScopeView:
     known_since: datetime | None = None  # ours: since when this identity is the known one
     former_identity: str | None = None  # None: that was the first contact
     breaker_since: datetime | None = None  # ours
+    back_since: datetime | None = None  # ours: since when it answers again; None: it was not known to be away
+    started: datetime | None = None  # ours: when the place last started, as far as it tells
+    observes: bool = False  # its own mode: nothing that is judged by it is written
+    distrusted_since: datetime | None = None  # ours: false crashes were seen; until a person trusts it again
     mapped: int = 0
     sighted: int = 0
 
@@ -73,6 +88,8 @@ class Snapshot:
     server_clock: ClockOffset = EXACT
     heartbeats: Mapping[RunId, Heartbeat] = field(default_factory=dict)
     heartbeats_error: str | None = None
+    life_signs: Mapping[RunId, LifeSign] = field(default_factory=dict)  # of suspects, no older than `quiet`
+    life_signs_error: str | None = None
     reread_error: str | None = None  # why the suspects were judged on the rows of the list
     has_heartbeats: bool = True  # False: the server has no such events
     clock_jumped: datetime | None = None  # ours, after it: when our own clock was last seen to have jumped
