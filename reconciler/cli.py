@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from reconciler.checking import check as check_parts
 from reconciler.composing import Parts, compose
 from reconciler.cycle import Cycle
 from reconciler.hiding import hidden
-from reconciler.plan import CycleReport
+from reconciler.plan import CycleReport, Policy
 from reconciler.registry import suggested_config
 from reconciler.report import (
     EXIT_BUG,
@@ -96,6 +96,9 @@ def reconcile(  # noqa: PLR0913 - the options of a command
     tells_zombies: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if zombies were found.")] = False,
     pool: Annotated[list[str] | None, typer.Option(help="Write only runs of this work pool (again for more).")] = None,
     run: Annotated[list[UUID] | None, typer.Option(help="Write only this flow run (again for more).")] = None,
+    accept_scope_loss: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="What is missing there is lost: the breaker gives way.")
+    ] = None,
     config: ConfigOption = None,
     log_level: LevelOption = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
@@ -107,7 +110,13 @@ def reconcile(  # noqa: PLR0913 - the options of a command
         context.obj = common
         return
     with _speaking(), _parts(common) as parts:
-        with _cycle(parts, pool or [], run or []) as cycle, _patience("looking at flow runs"):
+        policy = replace(
+            parts.policy,
+            only_pools=frozenset(pool or ()),
+            only_runs=frozenset(run or ()),
+            accepted_losses=_scopes(parts, accept_scope_loss or ()),
+        )
+        with _cycle(parts, policy) as cycle, _patience("looking at flow runs"):
             planned = cycle.plan()
             report = cycle.report(planned, None if dry_run else cycle.settle(planned))
             report = _kept(parts, report)
@@ -167,10 +176,19 @@ def _parts(common: Common) -> Iterator[Parts]:
 
 
 @contextmanager
-def _cycle(parts: Parts, pools: list[str], runs: list[UUID]) -> Iterator[Cycle]:
-    cycle = parts.cycle(time.sleep, pools, runs)
+def _cycle(parts: Parts, policy: Policy) -> Iterator[Cycle]:
+    cycle = parts.cycle(time.sleep, policy)
     with closing(cycle.outlook):
         yield cycle
+
+
+def _scopes(parts: Parts, names: Collection[str]) -> frozenset[str]:
+    """Take the names of scopes that there are."""
+    known = {bound.scope.name for bound in parts.bounds}
+    if unknown := sorted(set(names) - known):
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none"
+        raise typer.BadParameter(f"no scope is called '{unknown[0]}': {there}")
+    return frozenset(names)
 
 
 def _kept(parts: Parts, report: CycleReport) -> CycleReport:

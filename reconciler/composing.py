@@ -12,8 +12,8 @@ from reconciler.clock import Clock
 from reconciler.cycle import Cycle
 from reconciler.evidence_file import Evidence, fingerprint
 from reconciler.memory import Memory
-from reconciler.model import RunId
 from reconciler.outlook import Outlook
+from reconciler.plan import Policy
 from reconciler.ports import BoundScope, Misconfigured, OrchestratorError
 from reconciler.prefect_api import Connection, PrefectApi
 from reconciler.settings import ApiSettings, ConfigError, Loaded
@@ -40,14 +40,15 @@ class Parts:
         """No configuration file: the scopes are what was found on this machine, and nothing is written."""
         return self.loaded.file is None
 
-    def cycle(
-        self, wait: Callable[[float], object], pools: Collection[str] = (), runs: Collection[RunId] = ()
-    ) -> Cycle:
-        """Build a cycle that ends when it is done; `pools` and `runs` narrow what it writes."""
-        settings = self.loaded.settings
-        memory = Memory(settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
+    @property
+    def policy(self) -> Policy:
+        return self.loaded.settings.to_policy()
+
+    def cycle(self, wait: Callable[[float], object], policy: Policy | None = None) -> Cycle:
+        """Build a cycle that ends when it is done; its policy is the settings' unless another is given."""
+        memory = Memory(self.loaded.settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
         outlook = Outlook(self.bounds, memory, self.deadline, self.clock)
-        return Cycle(self.api, outlook, settings.to_policy(pools, runs), wait, self.clock)
+        return Cycle(self.api, outlook, policy or self.policy, wait, self.clock)
 
     def evidence(self) -> Evidence:
         """Where decisions are kept."""

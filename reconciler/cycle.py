@@ -4,7 +4,7 @@
 2 map       which scopes are asked about which run
 3 observe   every scope at once, each by its deadline
 4 decide    a verdict for every run; suspects get their state history, and are judged again
-5 confirm   a second look at the suspects, in every scope, and their heartbeats; what is a zombie both times stays one
+5 confirm   a second look at the suspects, in every scope, and their life signs; what is a zombie both times stays one
             ---- --dry-run ends here, having written nothing to Prefect ----
 6 settle    re-read, compare, propose Crashed
 7 report    one value that says it all
@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from reconciler import silence
 from reconciler.clock import Clock, since_boot
 from reconciler.decide import decide
 from reconciler.model import OutcomeKind, RunId
@@ -71,6 +72,7 @@ class Cycle:
             plan = decide(snapshot, self.policy, plan)
         if not self.clock.has_jumped:  # else these times would be taken for those of the clock as it is by now
             self.outlook.remember(listing, plan, snapshot.taken_at)
+        plan = self._silent(plan, snapshot)
         return replace(planned, plan=plan, snapshot=snapshot, problems=listing.problems)
 
     def settle(self, planned: Planned) -> dict[RunId, Outcome]:
@@ -107,6 +109,7 @@ class Cycle:
             dry_run=outcomes is None,
             was_listed=snapshot is not None,
             policy=self.policy,
+            strangers=self.outlook.strangers,
             snapshot=snapshot,
         )
 
@@ -174,7 +177,7 @@ class Cycle:
             scopes=_both(snapshot.scopes, scopes),
             clock_jumped=now if self.clock.has_jumped else snapshot.clock_jumped,
         )
-        return self._with_heartbeats(snapshot, suspects)
+        return self._with_life_signs(snapshot, suspects)
 
     def _reread(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
         """Take the suspects' present rows: one that has ended meanwhile is no longer in flight."""
@@ -188,13 +191,26 @@ class Cycle:
         )
         return replace(snapshot, cases=tuple(case for case in fresh if case.run.is_in_flight))
 
-    def _with_heartbeats(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
-        """Read the suspects' heartbeats last, so that one that beat between the looks is known. One call for all."""
+    def _with_life_signs(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
+        """Read what the suspects did of late last, so that one that beat between the looks is known. A call for all."""
         try:
             beats = self.orchestrator.heartbeats(run_ids)
+            snapshot = replace(snapshot, heartbeats=beats or {}, has_heartbeats=beats is not None)
         except OrchestratorError as error:
-            return replace(snapshot, heartbeats_error=str(error))
-        return replace(snapshot, heartbeats=beats or {}, has_heartbeats=beats is not None)
+            snapshot = replace(snapshot, heartbeats_error=str(error))
+        try:
+            return replace(snapshot, life_signs=self.orchestrator.life_signs(run_ids, self.policy.quiet))
+        except OrchestratorError as error:
+            return replace(snapshot, life_signs_error=str(error))
+
+    def _silent(self, plan: Plan, snapshot: Snapshot) -> Plan:
+        """Look which of the unmanaged runs have beaten, and do no longer. Told, and nothing else comes of it."""
+        asked = silence.candidates(plan, snapshot, self.policy)
+        try:
+            beats = self.orchestrator.heartbeats(asked, silence.WINDOW) if asked else None
+        except OrchestratorError:
+            return plan  # nothing rests on it
+        return silence.told(plan, beats or {}, snapshot, self.policy)
 
 
 def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from reconciler.model import Guard, Heartbeat, StateType, Verdict
+from reconciler.model import Guard, Heartbeat, LifeSign, StateType, Verdict
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
 from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
-from reconciler.words import span
+from reconciler.words import moment, span
+
+_NO_TIME = timedelta(0)
 
 
 def guarded(
@@ -70,6 +72,8 @@ class Watchman:
             (Guard.QUIET, self.quiet),
             (Guard.LIFE_SIGN, self.life_sign),
             (Guard.SELECTION, self.selection),
+            (Guard.OPT_OUT, self.opt_out),
+            (Guard.TRUST, self.trust),
             (Guard.MODE, self.mode),
         )
         for guard, speaks in guards:
@@ -95,14 +99,15 @@ class Watchman:
 
     def breaker(self, weighed: Weighed, finding: Finding) -> str | None:
         tripped = self.breakers.get(finding.scope or "")
-        if tripped is None or not finding.is_absent:
+        if tripped is None or not finding.is_absent or tripped.scope in self.policy.accepted_losses:
             return None
         since = self._scope(finding).breaker_since
         seen = [a.sighting.last_seen for a in weighed.absent if a.sighting and a.scope.name == finding.scope]
         release = self.policy.breaker_release
         if finding.is_sighted and since is not None and self._now - max([since, *seen]) >= release:
             return None
-        how = f"released after {span(release)}" if finding.is_sighted else "never seen there: a person must settle it"
+        how = f"`reconcile --accept-scope-loss {tripped.scope}` if it is lost"
+        how = f"released after {span(release)}, or by {how}" if finding.is_sighted else f"never seen there: {how}"
         return (
             f"breaker: {tripped.absent} of {tripped.counted} runs are missing from scope '{tripped.scope}', "
             f"which looks like a fault of the scope ({how})"
@@ -121,15 +126,25 @@ class Watchman:
         return f"scope '{scope.name}' is known for {span(age)} only, held until {span(self.policy.quiet)} (or pin it)"
 
     def amnesty(self, weighed: Weighed, finding: Finding) -> str | None:
-        """Our own clock jumped, so no age is what it seems; that of an end no more than that of an absence."""
-        jumped = self.snapshot.clock_jumped
-        if jumped is None or self._now - jumped >= self.policy.amnesty:
-            return None
-        since = span(max(self._now - jumped, timedelta(0)))
-        return (
-            f"this machine's clock jumped, or it slept, {since} ago (or its memory cannot tell); "
-            f"held until {span(self.policy.amnesty)}"
-        )
+        """Our own clock jumped, so no age is what it seems; or the scope may not show all yet."""
+        jumped, limit = self.snapshot.clock_jumped, self.policy.amnesty
+        if jumped is not None and self._now - jumped < limit:
+            since = span(max(self._now - jumped, _NO_TIME))
+            return (
+                f"this machine's clock jumped, or it slept, {since} ago (or its memory cannot tell); "
+                f"held until {span(limit)}"
+            )
+        scopes = [absence.scope for absence in weighed.absent] if finding.is_absent else []
+        return next((why for scope in scopes if (why := self._is_new(scope)) is not None), None)
+
+    def _is_new(self, scope: ScopeView) -> str | None:
+        """A place that has just come back may not show all that runs in it. Any of them: the run may be in that one."""
+        limit = span(self.policy.amnesty)
+        for what, since in (("has answered again for", scope.back_since), ("has been up for", scope.started)):
+            age = self._now - since if since is not None else self.policy.amnesty
+            if -scope.clock.uncertainty <= age < self.policy.amnesty:  # further ahead, its clock was set back since
+                return f"scope '{scope.name}' {what} {span(max(age, _NO_TIME))}, held until {limit}"
+        return None
 
     def quiet(self, weighed: Weighed, finding: Finding) -> str | None:
         """Never seen here by us, or ended where nobody could see it: believe its heartbeats rather than the place."""
@@ -141,15 +156,18 @@ class Watchman:
         return self._beats(beat) if beat else None
 
     def life_sign(self, weighed: Weighed, finding: Finding) -> str | None:
-        """A heartbeat later than the end contradicts it."""
-        if self.snapshot.heartbeats_error is not None:
-            return f"its heartbeats could not be read: {self.snapshot.heartbeats_error}"
-        beat = self.snapshot.heartbeats.get(finding.run.id)
+        """A heartbeat, log line or task run later than the end contradicts it."""
+        snapshot, run_id = self.snapshot, finding.run.id
+        for what, error in (("heartbeats", snapshot.heartbeats_error), ("life signs", snapshot.life_signs_error)):
+            if error is not None:
+                return f"its {what} could not be read: {error}"
         end = self._end(weighed, finding)
-        if beat is None or end is None:
+        if end is None:
             return None
-        slack = self._scope(finding).clock.uncertainty + self.snapshot.server_clock.uncertainty
-        return self._beats(beat) if self.snapshot.server_clock.to_ours(beat.last) > end + slack else None
+        end += self._scope(finding).clock.uncertainty + snapshot.server_clock.uncertainty
+        beat, sign = snapshot.heartbeats.get(run_id), snapshot.life_signs.get(run_id)
+        why = self._beats(beat) if beat and snapshot.server_clock.to_ours(beat.last) > end else None
+        return why or (self._lives(sign) if sign and snapshot.server_clock.to_ours(sign.at) > end else None)
 
     def selection(self, weighed: Weighed, finding: Finding) -> str | None:
         policy, run = self.policy, finding.run
@@ -158,18 +176,38 @@ class Watchman:
         )
         return None if chosen else "not among the runs chosen with --pool or --run"
 
-    def mode(self, weighed: Weighed, finding: Finding) -> str | None:
+    def opt_out(self, weighed: Weighed, finding: Finding) -> str | None:
+        """What the operator takes out, or does not take in. Who is taken out stays out."""
         policy, run = self.policy, finding.run
-        if policy.mode is Mode.OBSERVE:
+        kinds = (
+            ("work pool", {run.work_pool}, policy.exclude_work_pools, policy.include_work_pools),
+            ("work queue", {run.work_queue}, policy.exclude_work_queues, policy.include_work_queues),
+            ("deployment", {str(run.deployment_id)}, policy.exclude_deployments, policy.include_deployments),
+            ("tag", run.tags, policy.exclude_tags, policy.include_tags),
+        )
+        for kind, mine, excluded, _ in kinds:
+            if out := sorted(name for name in mine if name in excluded):
+                return f"{kind} '{out[0]}' is excluded"
+        for kind, mine, _, included in kinds:
+            if included and included.isdisjoint(name for name in mine if name):
+                return f"none of its {kind}s is included" if kind == "tag" else f"its {kind} is not included"
+        return None
+
+    def trust(self, weighed: Weighed, finding: Finding) -> str | None:
+        scope = self._scope(finding)
+        if scope.distrusted_since is None:
+            return None
+        since = moment(scope.distrusted_since, self._now)
+        return (
+            f"scope '{scope.name}' is not trusted since {since}, for false crashes were seen (`reconcile report`): "
+            f"trust it again with `reconcile --trust {scope.name}`"
+        )
+
+    def mode(self, weighed: Weighed, finding: Finding) -> str | None:
+        if self.policy.mode is Mode.OBSERVE:
             return 'mode is "observe", nothing is written'
-        if run.work_pool in policy.exclude_work_pools:
-            return f"work pool '{run.work_pool}' is excluded"
-        if run.work_queue in policy.exclude_work_queues:
-            return f"work queue '{run.work_queue}' is excluded"
-        if str(run.deployment_id) in policy.exclude_deployments:
-            return f"deployment '{run.deployment_id}' is excluded"
-        excluded = sorted(run.tags & policy.exclude_tags)
-        return f"tag '{excluded[0]}' is excluded" if excluded else None
+        scope = self._scope(finding)
+        return f"the mode of scope '{scope.name}' is \"observe\", nothing is written" if scope.observes else None
 
     @property
     def _now(self) -> datetime:
@@ -180,10 +218,14 @@ class Watchman:
 
     def _beats(self, beat: Heartbeat) -> str | None:
         """Hold while the last heartbeat is younger than `quiet`, or than 1.2 of the run's own cadence."""
-        cadence = (beat.last - beat.first) / (beat.count - 1) if beat.count > 1 else timedelta(0)
         age = self._now - self.snapshot.server_clock.to_ours(beat.last)
-        limit = max(self.policy.quiet, 1.2 * cadence)
+        limit = max(self.policy.quiet, 1.2 * beat.cadence)
         return f"its last heartbeat is {span(age)} old, held until {span(limit)}" if age < limit else None
+
+    def _lives(self, sign: LifeSign) -> str | None:
+        age = self._now - self.snapshot.server_clock.to_ours(sign.at)
+        quiet = self.policy.quiet
+        return f"its last {sign.what} is {span(age)} old, held until {span(quiet)}" if age < quiet else None
 
     def _end(self, weighed: Weighed, finding: Finding) -> datetime | None:
         """When the resource ended, or was first found absent, in our clock."""

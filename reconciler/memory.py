@@ -1,4 +1,4 @@
-"""What is remembered between passes: sightings, learned identities, tripped breakers. Bounded, in `state_dir`.
+"""What is remembered between passes: sightings, learned identities, tripped breakers, outages. Bounded, in `state_dir`.
 
 Everything here may be lost: an empty memory makes a verdict slower, never wrong. The daemon and the one-shot command
 share one SQLite file, so that neither undoes the other's notes.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,16 +17,18 @@ from pathlib import Path
 
 from reconciler.clock import Reading
 from reconciler.model import RunId, Sighting
-from reconciler.rows import TROUBLE, moment_of, reading_of, row_of, sighting_of, text_of, time_of
+from reconciler.rows import TROUBLE, moment_of, row_of, sighting_of, text_of
 from reconciler.state_files import open_private
+from reconciler.timekeeping import follow, jump
 
-_NO_TIME = timedelta(0)
 _PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
 _KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
 _CHUNK = 500  # SQLite's bound on variables is 999 in old builds
-_VERSION = 2
-_DROP = "".join(f"drop table if exists {table};" for table in ("sightings", "identities", "breakers", "clock"))
+_VERSION = 3
+_DROP = "".join(
+    f"drop table if exists {table};" for table in ("sightings", "identities", "breakers", "outages", "clock")
+)
 _SCHEMA = """
 create table if not exists sightings (
   scope text not null, identity text not null, run_id text not null, resource_id text not null, title text not null,
@@ -40,14 +42,12 @@ create table if not exists identities (
   scope text primary key, identity text not null, since text not null, former text
 );
 create table if not exists breakers (scope text primary key, since text not null);
+create table if not exists outages (scope text primary key, back text);
 create table if not exists clock (
   id integer primary key check (id = 1), boot text not null, zero text not null, slept real not null, jumped text
 );
-pragma user_version = 2;
+pragma user_version = 3;
 """
-# Our own times, which must follow our clock when it is set; those that wait for time awake also skip a sleep.
-_OURS = {"sightings": ("first_seen", "last_seen", "live_seen", "ended_seen")}
-_WAITING = {"identities": ("since",), "breakers": ("since",)}
 _NOTE = """
 insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
@@ -92,54 +92,14 @@ class Memory:
         with self._trying("keep the time"):
             self._database.executescript(f"pragma query_only = 0; {_PATIENT}")
             try:
-                jumped, is_news = self._jump(reading, now)  # known also when it cannot be written
+                jumped, is_news = jump(self._database, reading, now)  # known also when it cannot be written
                 if is_news:
                     with self._database:
-                        jumped = self._follow(reading, now)
+                        jumped = follow(self._database, reading, now)
             except TROUBLE:
                 self._database.execute("pragma query_only = 1")  # the next pass would move this one's times as well
                 raise
         return jumped
-
-    def _jump(self, reading: Reading, now: datetime) -> tuple[datetime | None, bool]:
-        """When our clock last jumped, and whether that, or this run of the machine, is new."""
-        row = self._database.execute("select boot, zero, slept, jumped from clock").fetchone()
-        if row is None or row[0] != reading.boot or not reading.boot:
-            return None, True
-        before = reading_of(row)
-        if before is None:
-            return now, True
-        is_news = bool(reading.step_since(before) or reading.slept_since(before))
-        return now if is_news else time_of(row[3]), is_news
-
-    def _follow(self, reading: Reading, now: datetime) -> datetime | None:
-        """Move our times along. Alone: of two processes that saw the same jump, the second finds it done."""
-        self._database.execute("begin immediate")
-        jumped, is_news = self._jump(reading, now)
-        if is_news and jumped is not None:
-            before = reading_of(self._database.execute("select boot, zero, slept from clock").fetchone())
-            step, slept = (reading.step_since(before), reading.slept_since(before)) if before else (_NO_TIME, _NO_TIME)
-            self._shift(_OURS, step)
-            self._shift(_WAITING, step + slept)
-        if is_news:
-            self._keep_clock(reading, jumped)
-        return jumped
-
-    def _keep_clock(self, reading: Reading, jumped: datetime | None) -> None:
-        values = (reading.boot, text_of(reading.zero), reading.slept.total_seconds(), text_of(jumped))
-        self._database.execute("insert or replace into clock values (1, ?, ?, ?, ?)", values)
-
-    def _shift(self, columns: Mapping[str, tuple[str, ...]], by: timedelta) -> None:
-        def shifted(text: str) -> str | None:
-            try:
-                return text_of(moment_of(text) + by)
-            except TROUBLE:  # it is no time; whoever reads it will say so
-                return text
-
-        self._database.create_function("shifted", 1, shifted)
-        for table, names in columns.items():
-            for name in names if by else ():
-                self._database.execute(f"update {table} set {name} = shifted({name}) where {name} is not null")  # noqa: S608
 
     def recall(self, run_ids: Collection[RunId]) -> dict[RunId, list[Sighting]]:
         """Recall what any scope ever showed of these runs, under whatever identity."""
@@ -203,6 +163,22 @@ class Memory:
             self._database.executemany(
                 "insert or ignore into breakers values (?, ?)", [(scope, text_of(now)) for scope in tripped]
             )
+
+    def note_away(self, scope: str) -> None:
+        """Keep that the scope could not be asked."""
+        with self._trying("keep an outage"), self._database:
+            self._database.execute("insert or replace into outages values (?, null)", (scope,))
+
+    def note_back(self, scope: str, now: datetime) -> datetime | None:
+        """Keep that the scope answered, and say since when it does again; None: it was never away."""
+        back: datetime | None = now  # what cannot be read may be an outage
+        with self._trying("keep an outage"), self._database:
+            row = self._database.execute("select back from outages where scope = ?", (scope,)).fetchone()
+            if row is None or row[0] is not None:
+                back = moment_of(row[0]) if row else None
+            else:
+                self._database.execute("update outages set back = ? where scope = ?", (text_of(now), scope))
+        return back
 
     def _open(self) -> sqlite3.Connection:
         try:

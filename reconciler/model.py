@@ -270,6 +270,11 @@ class Heartbeat:
     first: datetime
     last: datetime
 
+    @property
+    def cadence(self) -> timedelta:
+        """The time between two of them, as far as that can be told; zero if it cannot."""
+        return (self.last - self.first) / (self.count - 1) if self.count > 1 else timedelta(0)
+
 
 @dataclass(frozen=True, slots=True)
 class LifeSign:

@@ -24,6 +24,7 @@ class _Answered:
     bound: BoundScope
     answer: Answer
     known: Known | None
+    back_since: datetime | None
     asked: frozenset[RunId]
     strangers: Mapping[RunId, Resource]
 
@@ -46,6 +47,8 @@ class Outlook:
         self._memory = memory
         self._deadline = deadline
         self._now = now
+        self._in_flight: frozenset[RunId] = frozenset()  # of the last look that was not a second one
+        self.strangers: dict[str, tuple[Resource, ...]] = {}  # by scope: alive, of runs that are not in flight
 
     def keep_time(self, reading: Reading) -> datetime | None:
         """Begin a pass. Gives the time, ours, at which our clock was last seen to have jumped."""
@@ -66,11 +69,20 @@ class Outlook:
         answers = look(self._askers, asked, self._deadline, before)
         now = self._now()
         answered = [self._answered(bound, answers, asked, now) for bound in self._bounds]
+        if not everywhere:
+            self._in_flight, self.strangers = frozenset(ids), {}
+        self._note_strangers(answered)
         self._memory.note(sighting for one in answered for sighting in _sightings(one, set(ids), now))
         recalled = self._memory.recall(ids)
         looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()))) for run in runs}
         breakers = self._memory.breakers()
         return {one.name: _view(one, looks, breakers.get(one.name)) for one in answered}, looks
+
+    def _note_strangers(self, answered: Sequence[_Answered]) -> None:
+        """Keep who lives there without being in flight; a scope may list all that lives in the second look only."""
+        for one in answered:
+            strangers = tuple(found for run_id, found in one.strangers.items() if run_id not in self._in_flight)
+            self.strangers[one.name] = strangers or self.strangers.get(one.name, ())
 
     def unasked(self) -> dict[str, ScopeView]:
         """The scopes of a pass that did not get as far as looking."""
@@ -104,7 +116,10 @@ class Outlook:
         answer = answers[name]
         known = self._memory.learn(name, answer.identity, now) if answer.identity else None
         strangers = {resource.run_id: resource for resource in answer.seen.strangers} if answer.seen else {}
-        return _Answered(bound, answer, known, frozenset(run.id for run in asked[name]), strangers)
+        if answer.seen is None:
+            self._memory.note_away(name)
+        back_since = self._memory.note_back(name, now) if answer.seen else None
+        return _Answered(bound, answer, known, back_since, frozenset(run.id for run in asked[name]), strangers)
 
 
 def _last_alive(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[RunId, Resource]]:
@@ -194,6 +209,9 @@ def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> Scope
         known_since=known.since if known else None,
         former_identity=known.former if known else None,
         breaker_since=breaker_since,
+        back_since=one.back_since,
+        started=answer.clock.to_ours(seen.place_started) if seen and seen.place_started else None,
+        observes=one.bound.observes,
         mapped=sum(look.mapped for look in mine),
         sighted=sum(look.ever_seen for look in mine),
     )

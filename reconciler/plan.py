@@ -74,6 +74,7 @@ class Finding:
     wants_time: bool = False  # the second look must be `confirm_after` later
     absence: AbsenceCounts | None = None  # judged on an absence that counts: what the breaker counts
     is_notable: bool = False  # healthy, and still worth a line
+    silent_since: datetime | None = None  # ours: unmanaged, and has not beaten since
 
     @property
     def message(self) -> str:

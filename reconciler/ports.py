@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from reconciler.model import (
     ClockOffset,
     FlowRun,
     Heartbeat,
+    LifeSign,
     Place,
     Resource,
     RunId,
@@ -18,6 +20,8 @@ from reconciler.model import (
     StateRecord,
 )
 from reconciler.plan import Finding, Listing, Outcome
+
+HOUR = timedelta(hours=1)
 
 
 class AdapterError(Exception):
@@ -139,8 +143,11 @@ class Orchestrator(Protocol):
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         """The run's states, oldest first."""
 
-    def heartbeats(self, run_ids: Collection[RunId]) -> Mapping[RunId, Heartbeat] | None:
-        """Heartbeat events of these runs within the last hour; None if the server has no such route."""
+    def heartbeats(self, run_ids: Collection[RunId], window: timedelta = HOUR) -> Mapping[RunId, Heartbeat] | None:
+        """Heartbeat events of these runs within `window`; None if the server has no such route."""
+
+    def life_signs(self, run_ids: Collection[RunId], window: timedelta) -> Mapping[RunId, LifeSign]:
+        """The newest log line or task run of each of these runs within `window`; those without one are missing."""
 
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose the final state unforced, do the after-work. Never raises OrchestratorError."""
@@ -155,3 +162,4 @@ class BoundScope:
     mapping: RunMapping
     identity_pin: str | None = None  # another identity than this one makes the scope UNKNOWN
     options: Mapping[str, object] = field(default_factory=dict, repr=False)  # as given to the factory
+    observes: bool = False  # nothing is written of what it judges

@@ -32,6 +32,8 @@ class ScopeSpec(Protocol):
     def identity(self) -> str | None: ...
     @property
     def options(self) -> Mapping[str, object]: ...
+    @property
+    def observes(self) -> bool: ...
     def mapping(self, worker_types: Collection[str], /) -> RunMapping: ...
 
 
@@ -118,7 +120,8 @@ def suggested_config(scopes: Sequence[BoundScope], identities: Mapping[str, str]
 def _bind(spec: ScopeSpec) -> BoundScope:
     factory = load(spec.adapter)
     scope = _build(factory, spec.adapter, spec.name, spec.options)
-    return BoundScope(scope, spec.adapter, spec.mapping(factory.worker_types), spec.identity, spec.options)
+    mapping = spec.mapping(factory.worker_types)
+    return BoundScope(scope, spec.adapter, mapping, spec.identity, spec.options, spec.observes)
 
 
 def _discover(adapter: str) -> BoundScope | None:
@@ -157,6 +160,8 @@ def _table(bound: BoundScope, identity: str | None) -> str:
         lines.append("exclusive = true")
     else:
         lines.append("# exclusive = true  # only if these runs can be nowhere else; then absence here counts")
+    if bound.observes:
+        lines.append('mode = "observe"')
     if identity:
         lines.append(f"identity = {_toml(identity)}")
     if bound.options:

@@ -92,20 +92,32 @@ class _Scale:
     def _may_be_a_part(self, seen: Observation) -> bool:
         """Whether something else may run the flow, and have started what ended: labels are copied.
 
-        Without a pid any such thing looks like what runs the flow, so it is believed only where the run is mapped. With
-        one, nothing else that ended speaks for what the pid names while that is said to be gone.
+        Nothing that ended speaks for what the pid names while that is said to be gone.
         """
         run, ended = self.case.run, seen.resource
         if seen.condition is not Condition.EXITED or ended is None:
             return False
+        if not self._is_credible(ended):
+            return True
         if run.pid is None:
-            return not self.look.mapped
+            return False
         gone = [one.resource for one in self._of(Condition.GONE) if one.resource]
         if ended.is_named_by(run.pid) or not any(resource.is_named_by(run.pid) for resource in gone):
             return False
         if self.attempt is None:  # the pid may be an earlier attempt's: it must become a suspect, by one or the other
             return run.may_run and self.counts()[0] is not None
         return not self._pid_is_older(run.pid)
+
+    def _is_credible(self, resource: Resource) -> bool:
+        """Whether it may be what runs the flow, and not a thing that somebody gave the run's id and a fitting name.
+
+        In a scope that the run is not mapped to only if the pid names that place, or the resource by the platform's own
+        id, which nobody can choose (Docker's): a process number or a Job's name is there in other places too.
+        """
+        pid = self.case.run.pid
+        if self.look.mapped or self.look.place is Place.HERE:
+            return True
+        return pid is not None and resource.key in ("", resource.id) and resource.is_named_by(pid)
 
     def could_vanish(self) -> bool:
         """Whether the run is one of those of which the breaker takes its share."""
@@ -159,6 +171,7 @@ class _Scale:
         """The resource that the pid names was seen ended, or was here once, or can be nowhere else."""
         seen = [seen.resource for seen in self._of(Condition.EXITED) if seen.resource]
         seen += [sighting.resource for sighting in self.look.sightings]
+        seen = [resource for resource in seen if self._is_credible(resource)]
         here = self.look.place is Place.HERE or (self.look.mapped and self.scope.exclusive)
         here = here and not any(gone.needs_sighting for gone in self._of(Condition.GONE))
         return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
@@ -215,7 +228,13 @@ class _Scale:
 
     def _only_if_sighted(self) -> str | None:
         """Why nothing but a sighting would make the absence count; None if something else may."""
-        scope, mine = self.look.scope, {self._is_of_this_attempt(sighting.resource) for sighting in self.look.sightings}
+        scope, sighted = self.look.scope, [sighting.resource for sighting in self.look.sightings]
+        if any(not self._is_credible(resource) for resource in sighted):
+            return (
+                f"what scope '{scope}' showed of it may be another's, for that scope is not mapped to it: "
+                f'if it runs there, add `work_pools = ["{self.case.run.work_pool}"]` to that scope'
+            )
+        mine = {self._is_of_this_attempt(resource) for resource in sighted}
         never = f"nothing of this attempt was ever seen in scope '{scope}'"
         if None in mine:
             never = f"what scope '{scope}' showed was made too near the attempt's beginning to say whose it is"
@@ -239,7 +258,7 @@ class _Scale:
     def _is_of_this_run_now(self, sighting: Sighting) -> bool:
         """Of this attempt, seen since it was last resumed, and what the pid names (unless that is an older one)."""
         run, resource = self.case.run, sighting.resource
-        if not self._is_of_this_attempt(resource):
+        if not self._is_of_this_attempt(resource) or not self._is_credible(resource):
             return False
         ended, last_alive = sighting.ended_seen, sighting.ended_seen or sighting.last_seen
         if self.attempt is not None and last_alive <= self.snapshot.server_clock.to_ours(self.attempt.resumed):

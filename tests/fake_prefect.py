@@ -39,6 +39,8 @@ class FakePrefect:
     pools: dict[str, str] = field(default_factory=dict)
     templates: dict[str, Any] = field(default_factory=dict)  # base job templates by name of the pool
     heartbeats: list[dict[str, Any]] = field(default_factory=list)
+    task_runs: list[dict[str, Any]] = field(default_factory=list)
+    knows_end_time: bool = True
     logs: list[dict[str, Any]] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -144,6 +146,8 @@ class FakePrefect:
             ),
             "/work_pools/filter": lambda: self._pools(body),
             "/events/count-by/resource": lambda: self._count_events(body),
+            "/logs/filter": lambda: self._log_lines(body),
+            "/task_runs/filter": lambda: self._task_runs(body),
             "/logs/": lambda: self._log(body),
             "/admin/version": lambda: httpx.Response(200, json="3.8.8"),
             "/csrf-token": lambda: self._csrf_token(request.url.params["client"]),
@@ -214,6 +218,28 @@ class FakePrefect:
         assert body["filter"]["event"] == {"prefix": ["prefect.flow-run.heartbeat"]}
         ids = body["filter"].get("resource", {}).get("id")
         return httpx.Response(200, json=[row for row in self.heartbeats if ids is None or row["value"] in ids])
+
+    def _log_lines(self, body: dict[str, Any]) -> httpx.Response:
+        wanted, since = set(body["logs"]["flow_run_id"]["any_"]), body["logs"]["timestamp"]["after_"]
+        assert body["sort"] == "TIMESTAMP_DESC"
+        rows = [line for line in self.logs if line["flow_run_id"] in wanted and line["timestamp"] >= since]
+        rows.sort(key=lambda line: str(line["timestamp"]), reverse=True)
+        return httpx.Response(200, json=rows[: body["limit"]])
+
+    def _task_runs(self, body: dict[str, Any]) -> httpx.Response:
+        wanted, times = set(body["flow_runs"]["id"]["any_"]), body["task_runs"]
+        if "end_time" in times and not self.knows_end_time:
+            return httpx.Response(422, json={"exception_message": "Invalid request received."})
+        assert times.get("operator", "and_") == ("or_" if "end_time" in times else "and_")
+        rows = [
+            row
+            for row in self.task_runs
+            if row["flow_run_id"] in wanted
+            and any(
+                (row.get(name) or "") >= times[name]["after_"] for name in ("start_time", "end_time") if name in times
+            )
+        ]
+        return httpx.Response(200, json=rows[: body["limit"]])
 
     def _log(self, body: list[dict[str, Any]]) -> httpx.Response:
         for line in body:

@@ -157,14 +157,29 @@ def test_alive_in_a_scope_that_is_not_mapped_is_found_at_the_second_look() -> No
 
 def test_strangers_of_in_flight_runs_are_sightings() -> None:
     bench = Bench(mapping=RunMapping(work_pools=frozenset({"another"})))
-    runs = [flow_run("pid") for _ in range(4)]
+    runs = [flow_run(f"container-{number}") for number in range(4)]
     bench.api.runs += runs
-    bench.scope.strangers = [bench.scope.resource(run) for run in runs]
+    bench.scope.strangers = [replace(bench.scope.resource(run), id=run.pid, key="") for run in runs]
     assert {f.verdict for f in bench.run().plan.findings} == {Verdict.HEALTHY}
     bench.scope.strangers.pop(0)
     bench.scope.answers |= {run.id: [bench.scope.alive(run)] for run in runs[1:]}
     bench.run()
     assert [f.run.id for f in bench.api.written] == [runs[0].id]
+
+
+def test_what_another_scope_showed_under_a_name_that_anybody_may_take_proves_nothing() -> None:
+    """A process number, or a Job's name, is there on another host and in another cluster too; the pid names neither."""
+    bench = Bench(mapping=RunMapping(work_pools=frozenset({"another"})))
+    runs = [flow_run("4711") for _ in range(2)]
+    bench.api.runs += runs
+    bench.scope.strangers = [bench.scope.resource(run) for run in runs]
+    assert {f.verdict for f in bench.run().plan.findings} == {Verdict.HEALTHY}
+    bench.scope.strangers.clear()
+    bench.scope.answers[runs[1].id] = [bench.scope.exited(runs[1], 1, runs[1].state_since + timedelta(seconds=60))]
+    report = bench.run()
+    assert {f.verdict for f in report.plan.findings} == {Verdict.UNMANAGED}
+    assert all('add `work_pools = ["pool"]` to that scope' in f.reason for f in report.plan.findings)
+    assert not bench.api.written
 
 
 def test_what_ends_or_vanishes_where_a_run_without_a_pid_is_not_mapped_says_nothing_of_it() -> None:

@@ -783,10 +783,10 @@ class TestGuards:
         one = case(r, look(exited(r)))
         for policy, guard in (
             (Policy(mode=Mode.OBSERVE), Guard.MODE),
-            (Policy(exclude_tags=frozenset({"keep"})), Guard.MODE),
-            (Policy(exclude_work_pools=frozenset({"pool"})), Guard.MODE),
-            (Policy(exclude_work_queues=frozenset({"q"})), Guard.MODE),
-            (Policy(exclude_deployments=frozenset({str(r.deployment_id)})), Guard.MODE),
+            (Policy(exclude_tags=frozenset({"keep"})), Guard.OPT_OUT),
+            (Policy(exclude_work_pools=frozenset({"pool"})), Guard.OPT_OUT),
+            (Policy(exclude_work_queues=frozenset({"q"})), Guard.OPT_OUT),
+            (Policy(exclude_deployments=frozenset({str(r.deployment_id)})), Guard.OPT_OUT),
             (Policy(only_pools=frozenset({"other"})), Guard.SELECTION),
             (Policy(only_runs=frozenset({uuid4()})), Guard.SELECTION),
             (Policy(only_pools=frozenset({"pool"}), only_runs=frozenset({r.id})), None),

@@ -84,6 +84,7 @@ class Spec:
     identity: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     pools: frozenset[str] = frozenset()
+    observes: bool = False
 
     def mapping(self, worker_types: Collection[str]) -> RunMapping:
         return RunMapping(work_pools=self.pools, worker_types=frozenset(worker_types))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -66,24 +66,22 @@ def test_defaults_are_the_policys(place: Place) -> None:
 
 
 def test_an_operator_can_set_every_field_of_the_policy() -> None:
-    flags = {"only_pools", "only_runs"}
+    flags = {"only_pools", "only_runs", "accepted_losses"}
     assert {field.name for field in fields(Policy)} - flags == set(PolicySettings.model_fields) - {"scope_deadline"}
 
 
 def test_the_policy_of_a_pass(place: Place) -> None:
-    deployment, run = "B2C6A4D1-0000-4000-8000-00000000000F", uuid4()
+    deployment = "B2C6A4D1-0000-4000-8000-00000000000F"
     settings = place.load(
         f'{API}[policy]\nmode = "observe"\ngrace = "1m"\nbreaker_share = 1\nexclude_tags = ["keep"]\n'
         f'exclude_deployments = ["{deployment}"]\n'
     ).settings
-    assert settings.to_policy(["pool-a"], [run]) == Policy(
+    assert settings.to_policy() == Policy(
         mode=Mode.OBSERVE,
         grace=timedelta(minutes=1),
         breaker_share=1.0,
         exclude_tags=frozenset({"keep"}),
         exclude_deployments=frozenset({str(UUID(deployment))}),  # as `decide` writes ids
-        only_pools=frozenset({"pool-a"}),
-        only_runs=frozenset({run}),
     )
 
 

@@ -9,17 +9,16 @@ import httpx
 import structlog
 
 from reconciler.clock import since_boot
-from reconciler.model import ClockOffset, FlowRun, Heartbeat, RunId, StateRecord
+from reconciler.model import ClockOffset, FlowRun, Heartbeat, LifeSign, RunId, StateRecord
 from reconciler.plan import Finding, Listing, Outcome
-from reconciler.ports import OrchestratorError
+from reconciler.ports import HOUR, OrchestratorError
 from reconciler.prefect_api.after_work import read_history
 from reconciler.prefect_api.connection import Connection
+from reconciler.prefect_api.life_signs import LifeSigns
 from reconciler.prefect_api.listing import Harvest, Lister
 from reconciler.prefect_api.payloads import (
-    EventCount,
     RunRow,
     flow_run,
-    heartbeat_resource,
     wants_pool,
 )
 from reconciler.prefect_api.pools import WorkPool, read_pools
@@ -30,9 +29,6 @@ from reconciler.prefect_api.server_clock import ServerClock
 from reconciler.prefect_api.settling import settle
 from reconciler.prefect_api.transport import Transport
 
-_HEARTBEATS_SINCE = timedelta(hours=1)
-_HEARTBEATS_AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
-_MOST_RESOURCES = 200
 SETTLEMENT_TIME = 30.0  # seconds: what a settlement that was begun may take beyond the deadline of the pass
 
 _log = structlog.get_logger(__name__)
@@ -53,8 +49,7 @@ class PrefectApi:
         self._transport = Transport(settings, clock=clock, monotonic=monotonic, transport=transport)
         self._lister = Lister(self._transport)
         self._pools: Mapping[str, WorkPool] = {}  # those whose runs do not tell all
-        self._has_events = True
-        self._said_no_events = False
+        self._life_signs = LifeSigns(self._transport)
         self._has_version = True
         self.url = settings.address
         self.server_version: str | None = None
@@ -77,7 +72,7 @@ class PrefectApi:
         """Begin a pass. The server's clock is learned anew: in days two clocks drift apart, or one of them is set."""
         self._transport.deadline = deadline
         self._transport.server_clock = ServerClock()
-        self._has_events = True  # servers are upgraded, and a proxy may answer 404 once
+        self._life_signs.begin_pass()
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing.
@@ -125,32 +120,17 @@ class PrefectApi:
         """The run's states, oldest first. Raises OrchestratorError."""
         return read_history(self._transport, run_id)
 
-    def heartbeats(self, run_ids: Collection[RunId]) -> Mapping[RunId, Heartbeat] | None:
-        """Heartbeat events of these runs within the last hour; None if the server has no such route (2.20: 404).
+    def heartbeats(self, run_ids: Collection[RunId], window: timedelta = HOUR) -> Mapping[RunId, Heartbeat] | None:
+        """Heartbeat events of these runs within `window`; None if the server has no such route.
 
-        One call for all runs. Filtering by resource works together with counting (3.8.8). Raises OrchestratorError.
+        Raises OrchestratorError.
         """
-        if not self._has_events:
-            return None
-        if not run_ids:
-            return {}
-        now = self._transport.now() + self.clock.offset
-        events: dict[str, object] = {
-            "event": {"prefix": ["prefect.flow-run.heartbeat"]},
-            "occurred": {"since": now - _HEARTBEATS_SINCE, "until": now + _HEARTBEATS_AHEAD},
-        }
-        if len(run_ids) <= _MOST_RESOURCES:
-            events["resource"] = {"id": [heartbeat_resource(run_id) for run_id in run_ids]}
-        answer = self._transport.ask("POST", "/events/count-by/resource", {"filter": events}, accept={404, 405})
-        if answer.status != httpx.codes.OK:
-            self._has_events = False
-            say = _log.debug if self._said_no_events else _log.info
-            self._said_no_events = True
-            say("the Prefect server has no route for counting events, so heartbeats are not looked at")
-            return None
-        rows = self._transport.decode(answer, list[EventCount], "counts of heartbeat events")
-        beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)
-        return {run_id: beats[run_id] for run_id in run_ids if run_id in beats}
+        now = self._server_now()
+        return self._life_signs.heartbeats(run_ids, now - window, now)
+
+    def life_signs(self, run_ids: Collection[RunId], window: timedelta) -> Mapping[RunId, LifeSign]:
+        """The newest log line or task run of each of these runs within `window`. Raises OrchestratorError."""
+        return self._life_signs.newest(run_ids, self._server_now() - window, self._lister.limit)
 
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose Crashed unforced, look back. Never raises OrchestratorError."""
@@ -179,6 +159,9 @@ class PrefectApi:
         except OrchestratorError as error:
             problems.append(f"the types and templates of {len(names)} work pools could not be read: {error}")
             return {}
+
+    def _server_now(self) -> datetime:
+        return self._transport.now() + self.clock.offset
 
     def _learn_version(self) -> None:
         if self.server_version is not None or not self._has_version:

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.model import RunId, RunMapping
+from reconciler.model import RunMapping
 from reconciler.plan import Mode, Policy
 from reconciler.settings import durations
 from reconciler.settings.addresses import Address, listen_address, page_address
@@ -101,6 +101,10 @@ class PolicySettings(BaseModel):
     breaker_release: PositiveDuration = _POLICY.breaker_release
     amnesty: Duration = _POLICY.amnesty
     max_settlements: Annotated[int, Field(ge=1)] = _POLICY.max_settlements
+    include_work_pools: Names = _POLICY.include_work_pools
+    include_work_queues: Names = _POLICY.include_work_queues
+    include_deployments: frozenset[Annotated[str, BeforeValidator(_deployment_id)]] = _POLICY.include_deployments
+    include_tags: Names = _POLICY.include_tags
     exclude_work_pools: Names = _POLICY.exclude_work_pools
     exclude_work_queues: Names = _POLICY.exclude_work_queues
     exclude_deployments: frozenset[Annotated[str, BeforeValidator(_deployment_id)]] = _POLICY.exclude_deployments
@@ -117,6 +121,7 @@ class DaemonSettings(BaseModel):
     jitter: Duration = timedelta(seconds=1)
     cycle_deadline: PositiveDuration = timedelta(minutes=2)
     listen: Annotated[str, AfterValidator(listen_address)] = ""
+    allowed_hosts: Names = frozenset()
     ui_url: Annotated[str, AfterValidator(page_address)] = ""
     log_level: LogLevel = LogLevel.INFO
 
@@ -138,8 +143,14 @@ class ScopeSettings(BaseModel):
     workers: Names = frozenset()
     tags: Names = frozenset()
     exclusive: bool = False
+    mode: Mode = Mode.SETTLE
     identity: Name | None = None
     options: Mapping[str, object] = Field(default_factory=dict, repr=False)  # the adapter validates its own
+
+    @property
+    def observes(self) -> bool:
+        """Nothing is written of what it judges, whatever the policy's mode."""
+        return self.mode is Mode.OBSERVE
 
     def mapping(self, worker_types: Collection[str]) -> RunMapping:
         """Which runs this scope is asked about; the worker types are the adapter's own."""
@@ -166,10 +177,9 @@ class Settings(BaseSettings):
     daemon: DaemonSettings = DaemonSettings()
     scopes: tuple[ScopeSettings, ...] = ()
 
-    def to_policy(self, only_pools: Collection[str] = (), only_runs: Collection[RunId] = ()) -> Policy:
-        """Build the policy of a pass; `--pool` and `--run` narrow what is written."""
-        fields = self.policy.model_dump(exclude={"scope_deadline"})
-        return Policy(**fields, only_pools=frozenset(only_pools), only_runs=frozenset(only_runs))
+    def to_policy(self) -> Policy:
+        """Build the policy of a pass."""
+        return Policy(**self.policy.model_dump(exclude={"scope_deadline"}))
 
     @classmethod
     def settings_customise_sources(

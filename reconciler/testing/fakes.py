@@ -14,6 +14,7 @@ from reconciler.model import (
     Condition,
     FlowRun,
     Heartbeat,
+    LifeSign,
     Observation,
     OutcomeKind,
     Place,
@@ -24,7 +25,7 @@ from reconciler.model import (
     StateType,
 )
 from reconciler.plan import Finding, Listing, Outcome
-from reconciler.ports import OrchestratorError, Problem
+from reconciler.ports import HOUR, OrchestratorError, Problem
 
 
 def flow_run(pid: str | None = None, **changes: object) -> FlowRun:
@@ -111,6 +112,7 @@ class FakeOrchestrator:
     runs: list[FlowRun] = field(default_factory=list)
     past: dict[RunId, list[StateRecord]] = field(default_factory=dict)
     hearts: dict[RunId, Heartbeat] | None = field(default_factory=dict)
+    signs: dict[RunId, LifeSign] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     error: OrchestratorError | None = None
     written: list[Finding] = field(default_factory=list)
@@ -140,9 +142,13 @@ class FakeOrchestrator:
         now = StateRecord(id=run.state_id, type=run.state_type, name=run.state_name, timestamp=run.state_since)
         return [*self.past.get(run_id, ()), now]
 
-    def heartbeats(self, run_ids: Collection[RunId]) -> Mapping[RunId, Heartbeat] | None:
+    def heartbeats(self, run_ids: Collection[RunId], window: timedelta = HOUR) -> Mapping[RunId, Heartbeat] | None:
         self.calls += 1
         return self.hearts
+
+    def life_signs(self, run_ids: Collection[RunId], window: timedelta) -> Mapping[RunId, LifeSign]:
+        self.calls += 1
+        return {run_id: self.signs[run_id] for run_id in run_ids if run_id in self.signs}
 
     def settle(self, finding: Finding) -> Outcome:
         self.calls += 1

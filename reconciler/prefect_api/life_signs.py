@@ -1,0 +1,144 @@
+"""What the runs themselves have done of late: heartbeats, log lines, task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+import msgspec
+import structlog
+
+from reconciler.model import Heartbeat, LifeSign, RunId
+from reconciler.prefect_api.payloads import EventCount, Time, heartbeat_resource
+from reconciler.prefect_api.transport import Transport
+
+_AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
+_MOST_RESOURCES = 200
+# Who else writes into a run's log (loggers of 3.8.8): it says nothing of the run's own process. The last one is ours.
+_OTHERS = frozenset(
+    {"prefect.flow_runs.worker", "prefect.flow_runs.runner", "prefect.flow_runs.observer", "prefect.reconciler"}
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class _LogLine(msgspec.Struct):
+    name: str
+    timestamp: Time
+    flow_run_id: UUID | None = None
+
+    def sign(self) -> LifeSign | None:
+        return None if self.name in _OTHERS else LifeSign("log line", self.timestamp)
+
+
+class _TaskRun(msgspec.Struct):
+    flow_run_id: UUID | None = None
+    start_time: Time | None = None
+    end_time: Time | None = None
+
+    def sign(self) -> LifeSign | None:
+        times = [time for time in (self.start_time, self.end_time) if time is not None]
+        return LifeSign("task run", max(times)) if times else None
+
+
+_Row = TypeVar("_Row", _LogLine, _TaskRun)
+
+
+class LifeSigns:
+    """Asks one server. Every method raises OrchestratorError. Times are the server's."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._has_events = True
+        self._said_no_events = False
+        self._knows_end_time = True
+
+    def begin_pass(self) -> None:
+        """Servers are upgraded, and a proxy may answer 404 once."""
+        self._has_events = self._knows_end_time = True
+
+    def heartbeats(self, run_ids: Collection[RunId], since: datetime, now: datetime) -> dict[RunId, Heartbeat] | None:
+        """Count the heartbeat events of these runs; None if the server has no such route (2.20: 404).
+
+        One call for all runs. Filtering by resource works together with counting (3.8.8).
+        """
+        if not self._has_events:
+            return None
+        if not run_ids:
+            return {}
+        events: dict[str, object] = {
+            "event": {"prefix": ["prefect.flow-run.heartbeat"]},
+            "occurred": {"since": since, "until": now + _AHEAD},
+        }
+        if len(run_ids) <= _MOST_RESOURCES:
+            events["resource"] = {"id": [heartbeat_resource(run_id) for run_id in run_ids]}
+        answer = self._transport.ask("POST", "/events/count-by/resource", {"filter": events}, accept={404, 405})
+        if answer.status != httpx.codes.OK:
+            self._has_events = False
+            say = _log.debug if self._said_no_events else _log.info
+            self._said_no_events = True
+            say("the Prefect server has no route for counting events, so heartbeats are not looked at")
+            return None
+        rows = self._transport.decode(answer, list[EventCount], "counts of heartbeat events")
+        beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)
+        return {run_id: beats[run_id] for run_id in run_ids if run_id in beats}
+
+    def newest(self, run_ids: Collection[RunId], since: datetime, limit: int) -> dict[RunId, LifeSign]:
+        """The newest log line or task run of each of these runs since then; those without one are missing.
+
+        Two calls, and two more for every `limit` rows that there are: so recent, and of suspects, there are few.
+        """
+        signs: dict[RunId, LifeSign] = {}
+        for run_id, sign in (*self._log_lines(run_ids, since, limit), *self._task_runs(run_ids, since, limit)):
+            if sign.at >= since and (run_id not in signs or sign.at > signs[run_id].at):
+                signs[run_id] = sign
+        return signs
+
+    def _log_lines(self, run_ids: Collection[RunId], since: datetime, limit: int) -> Iterator[tuple[RunId, LifeSign]]:
+        def ask(left: list[RunId]) -> list[_LogLine]:
+            filter_ = {"flow_run_id": {"any_": left}, "timestamp": {"after_": since}}
+            body = {"logs": filter_, "sort": "TIMESTAMP_DESC", "limit": limit}
+            answer = self._transport.ask("POST", "/logs/filter", body)
+            return self._transport.decode(answer, list[_LogLine], "a list of log lines")
+
+        return _signs(ask, run_ids, limit)
+
+    def _task_runs(self, run_ids: Collection[RunId], since: datetime, limit: int) -> Iterator[tuple[RunId, LifeSign]]:
+        def ask(left: list[RunId]) -> list[_TaskRun]:
+            return self._ask_task_runs(left, since, limit)
+
+        return _signs(ask, run_ids, limit)
+
+    def _ask_task_runs(self, run_ids: list[RunId], since: datetime, limit: int) -> list[_TaskRun]:
+        """Those that started or ended since then. Servers before 3.0 cannot be asked for ends: they refuse with 422."""
+        times: dict[str, Any] = {"start_time": {"after_": since}}
+        if self._knows_end_time:
+            times |= {"end_time": {"after_": since}, "operator": "or_"}
+        runs = {"id": {"any_": run_ids}}
+        body = {"flow_runs": runs, "task_runs": times, "sort": "EXPECTED_START_TIME_DESC", "limit": limit}
+        accept = {422} if self._knows_end_time else set[int]()
+        answer = self._transport.ask("POST", "/task_runs/filter", body, accept=accept)
+        if answer.status == httpx.codes.UNPROCESSABLE_ENTITY:
+            self._knows_end_time = False
+            return self._ask_task_runs(run_ids, since, limit)
+        return self._transport.decode(answer, list[_TaskRun], "a list of task runs")
+
+
+def _signs(
+    ask: Callable[[list[RunId]], list[_Row]], run_ids: Collection[RunId], limit: int
+) -> Iterator[tuple[RunId, LifeSign]]:
+    """Ask until every run was shown, or there is no more: a talkative run may fill a whole answer."""
+    left = set(run_ids)
+    while left:
+        rows = ask(sorted(left))
+        shown = {row.flow_run_id for row in rows} & left
+        for row in rows:
+            sign = row.sign()
+            if sign is not None and row.flow_run_id in left:
+                yield row.flow_run_id, sign
+        if len(rows) < limit or not shown:
+            return
+        left -= shown
