@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from reconciler.model import Guard, Heartbeat, LifeSign, StateType, Verdict
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
@@ -50,6 +51,10 @@ def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
 
 def _held(finding: Finding, guard: Guard, why: str) -> Finding:
     return replace(finding, verdict=Verdict.HELD, guard=guard, reason=f"{finding.reason}; held: {why}")
+
+
+def _text(deployment: UUID | None) -> str | None:
+    return None if deployment is None else str(deployment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +185,16 @@ class Watchman:
         """What the operator takes out, or does not take in. Who is taken out stays out."""
         policy, run = self.policy, finding.run
         kinds = (
-            ("work pool", {run.work_pool}, policy.exclude_work_pools, policy.include_work_pools),
-            ("work queue", {run.work_queue}, policy.exclude_work_queues, policy.include_work_queues),
-            ("deployment", {str(run.deployment_id)}, policy.exclude_deployments, policy.include_deployments),
-            ("tag", run.tags, policy.exclude_tags, policy.include_tags),
+            ("work pool", [run.work_pool], policy.exclude_work_pools, policy.include_work_pools),
+            ("work queue", [run.work_queue], policy.exclude_work_queues, policy.include_work_queues),
+            ("deployment", [_text(run.deployment_id)], policy.exclude_deployments, policy.include_deployments),
+            ("tag", sorted(run.tags), policy.exclude_tags, policy.include_tags),
         )
         for kind, mine, excluded, _ in kinds:
-            if out := sorted(name for name in mine if name in excluded):
+            if out := [name for name in mine if name in excluded]:
                 return f"{kind} '{out[0]}' is excluded"
         for kind, mine, _, included in kinds:
-            if included and included.isdisjoint(name for name in mine if name):
+            if included and not any(name in included for name in mine):
                 return f"none of its {kind}s is included" if kind == "tag" else f"its {kind} is not included"
         return None
 

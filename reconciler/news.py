@@ -30,6 +30,7 @@ def key_of(report: CycleReport, finding: Finding) -> Key:
         finding.scope or "",
         str(seen.condition) if seen else "",
         seen.resource.id if seen and seen.resource else "",
+        "silent" if finding.silent_since else "",
         str(outcome.kind) if outcome else "",
     )
 

@@ -114,6 +114,7 @@ def as_json(report: CycleReport) -> dict[str, object]:
         "problems": list(report.problems),
         "scopes": [_scope(scope) for scope in report.scopes],
         "counts": {"in_flight": sum(counts.values())} | {str(verdict): counts[verdict] for verdict in Verdict},
+        "silent": sum(finding.silent_since is not None for finding in report.plan.findings),
         "runs": [_run(report, finding) for finding in report.plan.findings],
         "settled_children": [],
     }
@@ -135,6 +136,7 @@ def _run(report: CycleReport, finding: Finding) -> dict[str, object]:
         "resource": seen.resource.id if seen and seen.resource else None,
         "condition": str(seen.condition) if seen else None,
         "exit_code": seen.exit_code if seen else None,
+        "silent_since": _time(finding.silent_since) if finding.silent_since else None,
         "action": "crash" if finding.verdict is Verdict.ZOMBIE else None,
         "outcome": str(outcome.kind) if outcome else None,
     }

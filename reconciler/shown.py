@@ -12,9 +12,10 @@ from reconciler.model import Guard, OutcomeKind, RunId, Verdict
 from reconciler.news import News
 from reconciler.plan import CycleReport, Finding, Outcome
 from reconciler.report import notable
+from reconciler.words import clipped
 
 SETTLEMENTS, ROWS, REASONS = 50, 500, 20  # how many are kept
-_NAME, _SENTENCE = 200, 1500  # characters of a name, of a reason: they come from outside, and are kept
+_NAME = 200  # characters: names come from outside, and are kept
 _DONE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.SETTLED_ELSEWHERE, OutcomeKind.STATE_CHANGED})
 
 
@@ -105,9 +106,9 @@ class Shown:
 
 def last_pass(news: News) -> LastPass:
     report = news.report
-    lines = [finding for finding in notable(report) if finding.verdict is not Verdict.UNMANAGED]
+    lines = [one for one in notable(report) if one.verdict is not Verdict.UNMANAGED or one.silent_since]
     lines = [finding for finding in lines if not _is_done(report.outcomes.get(finding.run.id))]
-    unmanaged = Counter(f.reason for f in report.plan.findings if f.verdict is Verdict.UNMANAGED)
+    unmanaged = Counter(f.reason for f in report.plan.findings if f.verdict is Verdict.UNMANAGED and not f.silent_since)
     common = tuple((clipped(reason), count) for reason, count in unmanaged.most_common(REASONS))
     return LastPass(
         report=replace(report, snapshot=None, plan=replace(report.plan, judged=())),
@@ -175,8 +176,3 @@ def _blind(report: CycleReport, *, is_whole: bool) -> Iterator[str]:
     for scope in report.scopes:
         if trouble := scope.error or scope.incomplete:
             yield f"scope '{scope.name}' could not be read: {trouble}"
-
-
-def clipped(text: str, limit: int = _SENTENCE) -> str:
-    """Cut off what is longer, with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -154,3 +154,19 @@ def test_a_file_of_the_service_s_stays_its_own(tmp_path: Path) -> None:
     os.chown(path, 4711, 4712)
     Memory(path).close()
     assert path.stat().st_uid == 4711
+
+
+def test_since_when_a_scope_answers_again(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "m.sqlite3")
+    assert memory.note_back("a", NOW) is None, "it was never away"
+    memory.note_away("a")
+    assert memory.note_back("a", NOW) == NOW
+    assert memory.note_back("a", NOW + timedelta(seconds=30)) == NOW, "the first time counts"
+    assert memory.note_back("b", NOW) is None
+    other = Memory(tmp_path / "m.sqlite3")
+    assert other.note_back("a", NOW + timedelta(seconds=50)) == NOW, "processes share it"
+    other.note_away("a")
+    assert memory.note_back("a", NOW + timedelta(minutes=5)) == NOW + timedelta(minutes=5)
+    assert not memory.problems
+    memory.close()
+    other.close()

@@ -1,0 +1,87 @@
+"""Unmanaged runs that have beaten and do no longer: counted and listed, never written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.model import Heartbeat, RunId, RunMapping, StateType, Verdict
+from reconciler.news import key_of
+from reconciler.ports import OrchestratorError
+from reconciler.report import as_json, exit_code, lines
+from reconciler.testing import flow_run
+from tests.test_cycle import Bench
+
+ELSEWHERE = RunMapping(work_pools=frozenset({"another"}))
+
+
+def beaten(seconds: float, count: int = 5, cadence: float = 30) -> Heartbeat:
+    last = datetime.now(UTC) - timedelta(seconds=seconds)
+    return Heartbeat(count, last - timedelta(seconds=cadence * (count - 1)), last)
+
+
+@pytest.mark.parametrize(
+    ("beat", "is_silent"),
+    [(beaten(190), False), (beaten(210), True), (beaten(300, cadence=260), False), (beaten(320, cadence=260), True)],
+)
+def test_longer_than_quiet_and_than_its_own_cadence(beat: Heartbeat, is_silent: bool) -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    run = flow_run("pid")
+    bench.api.runs.append(run)
+    bench.api.hearts = {run.id: beat}
+    report = bench.run()
+    (finding,) = report.plan.findings
+    assert finding.verdict is Verdict.UNMANAGED
+    assert (finding.silent_since == beat.last) is is_silent
+    assert ("its last heartbeat is" in finding.reason) is is_silent
+    assert as_json(report)["silent"] == int(is_silent)
+    assert exit_code(report, tells_zombies=True) == 0
+    assert not bench.api.written
+
+
+def test_it_is_told_and_its_beginning_is_news() -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    run = flow_run("pid", name="otter")
+    bench.api.runs.append(run)
+    bench.api.hearts = {run.id: beaten(20)}
+    before = bench.run()
+    bench.api.hearts = {run.id: beaten(600)}
+    after = bench.run()
+    assert key_of(before, before.plan.findings[0]) != key_of(after, after.plan.findings[0])
+    assert any(
+        "otter" in line and "its last heartbeat is 10 min old, so it may have died unseen" in line
+        for line in lines(after)
+    )
+
+
+def test_only_running_ones_are_asked_about_in_one_call() -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    old = datetime.now(UTC) - timedelta(hours=3)
+    runs = [flow_run("pid", state_since=old + timedelta(seconds=number)) for number in range(205)]
+    runs[0] = flow_run("pid", state_type=StateType.PENDING, state_since=old)
+    bench.api.runs += [*runs, flow_run("pid", state_since=datetime.now(UTC))]
+    asked: list[list[RunId]] = []
+    bench.api.heartbeats = lambda run_ids, window=None: asked.append(list(run_ids)) or {}  # type: ignore[method-assign,assignment,misc,func-returns-value]
+    bench.run()
+    assert asked == [[run.id for run in runs[1:201]]], "the longest running 200"
+
+
+def test_nobody_is_asked_about_when_all_are_managed() -> None:
+    bench = Bench()
+    bench.alive()
+    calls = bench.run().api_calls
+    assert calls == 1
+
+
+def test_what_cannot_be_read_is_nothing_to_go_by() -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    bench.api.runs.append(flow_run("pid"))
+
+    def fails(run_ids: object, window: object = None) -> None:
+        raise OrchestratorError("down")
+
+    bench.api.heartbeats = fails  # type: ignore[method-assign,assignment]
+    report = bench.run()
+    assert [f.verdict for f in report.plan.findings] == [Verdict.UNMANAGED]
+    assert report.is_complete
