@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from threading import Event, Timer
+from dataclasses import replace
+from threading import Event
 from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.console import Console
 
-from reconciler import __version__, logs
+from reconciler import __version__
 from reconciler.checking import check as check_parts
-from reconciler.composing import Parts, compose
+from reconciler.composing import Parts
+from reconciler.console import (
+    Common,
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    log_to_stderr,
+    opened,
+    patience,
+    scopes_of,
+    speaking,
+)
 from reconciler.cycle import Cycle
 from reconciler.hiding import hidden
 from reconciler.plan import CycleReport, Policy
 from reconciler.registry import suggested_config
-from reconciler.report import (
-    EXIT_BUG,
-    EXIT_CONFIG,
-    EXIT_INCOMPLETE,
-    EXIT_OK,
-    as_json,
-    exit_code,
-    lines,
-    table,
-)
-from reconciler.settings import ConfigError, load
+from reconciler.report import EXIT_INCOMPLETE, EXIT_OK, as_json, exit_code, lines, table
+from reconciler.settings import load
 
 app = typer.Typer(
     add_completion=False,
@@ -52,23 +51,6 @@ daemon_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="SIGHUP reads the configuration again. Exit codes: 0 after SIGTERM, 2 usage, 70 bug, 78 configuration.",
 )
-
-# The loader says what is wrong with the file, with 78; typer's own check would say 2, and systemd would start it again.
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")
-]
-LevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error; to stderr.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """Options that are taken before and after a subcommand."""
-
-    config: Path | None
-    log_level: str | None
-
-    def over(self, config: Path | None, log_level: str | None) -> Common:
-        return Common(config or self.config, log_level or self.log_level)
 
 
 def main() -> None:
@@ -92,7 +74,7 @@ def reconcile(  # noqa: PLR0913 - the options of a command
     context: typer.Context,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing to Prefect; say what would be.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json_: JsonOption = False,
     tells_zombies: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if zombies were found.")] = False,
     pool: Annotated[list[str] | None, typer.Option(help="Write only runs of this work pool (again for more).")] = None,
     run: Annotated[list[UUID] | None, typer.Option(help="Write only this flow run (again for more).")] = None,
@@ -109,14 +91,14 @@ def reconcile(  # noqa: PLR0913 - the options of a command
     if context.invoked_subcommand is not None:
         context.obj = common
         return
-    with _speaking(), _parts(common) as parts:
+    with speaking() as redactor, opened(common, redactor) as parts:
         policy = replace(
             parts.policy,
             only_pools=frozenset(pool or ()),
             only_runs=frozenset(run or ()),
-            accepted_losses=_scopes(parts, accept_scope_loss or ()),
+            accepted_losses=scopes_of(parts, accept_scope_loss or ()),
         )
-        with _cycle(parts, policy) as cycle, _patience("looking at flow runs"):
+        with _cycle(parts, policy) as cycle, patience("looking at flow runs"):
             planned = cycle.plan()
             report = cycle.report(planned, None if dry_run else cycle.settle(planned))
             report = _kept(parts, report)
@@ -129,8 +111,8 @@ def reconcile(  # noqa: PLR0913 - the options of a command
 @app.command()
 def check(context: typer.Context, config: ConfigOption = None, log_level: LevelOption = None) -> None:
     """Show the configuration, and whether the API and every scope can be reached. Read-only."""
-    with _speaking(), _parts(context.obj.over(config, log_level)) as parts:
-        with _patience("checking"):
+    with speaking() as redactor, opened(context.obj.over(config, log_level), redactor) as parts:
+        with patience("checking"):
             checked = check_parts(parts)
         print("\n".join(checked.lines))
         raise typer.Exit(EXIT_OK if checked.ok else EXIT_INCOMPLETE)
@@ -149,30 +131,11 @@ def daemon(
     from reconciler.notify import Notifier, watchdog
     from reconciler.station import Station
 
-    with _speaking():
-        redactor, over = _logging(log_level or "info"), Event()
-        flags = {"daemon.log_level": log_level}
+    with speaking() as redactor:
+        log_to_stderr(log_level or "info", redactor)
+        flags, over = {"daemon.log_level": log_level}, Event()
         station = Station(lambda: load(config, os.environ, flags), redactor, watchdog(os.environ), over)
         Daemon(station.build, Notifier(os.environ, redactor.text), over, Hooks(station.reloaded, station.failed)).run()
-
-
-def _logging(level: str) -> logs.Redactor:
-    redactor = logs.Redactor()
-    try:
-        logs.configure(level, redactor)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--log-level") from error
-    return redactor
-
-
-@contextmanager
-def _parts(common: Common) -> Iterator[Parts]:
-    redactor = _logging(common.log_level or "warning")
-    loaded = load(common.config, os.environ)
-    for secret in loaded.settings.api.secrets():
-        redactor.redact(secret)
-    with closing(compose(loaded, redactor.text)) as parts:
-        yield parts
 
 
 @contextmanager
@@ -182,56 +145,11 @@ def _cycle(parts: Parts, policy: Policy) -> Iterator[Cycle]:
         yield cycle
 
 
-def _scopes(parts: Parts, names: Collection[str]) -> frozenset[str]:
-    """Take the names of scopes that there are."""
-    known = {bound.scope.name for bound in parts.bounds}
-    if unknown := sorted(set(names) - known):
-        there = f"there are {', '.join(sorted(known))}" if known else "there is none"
-        raise typer.BadParameter(f"no scope is called '{unknown[0]}': {there}")
-    return frozenset(names)
-
-
 def _kept(parts: Parts, report: CycleReport) -> CycleReport:
     """Keep the evidence of a pass, and what hindered that."""
     evidence = parts.evidence()
     evidence.note(report)
     return hidden(replace(report, warnings=(*report.warnings, *evidence.problems)), parts.redact)
-
-
-@contextmanager
-def _speaking() -> Iterator[None]:
-    """Turn what goes wrong into one clear text and the contract's exit code; a traceback only for a bug of ours."""
-    try:
-        yield
-    except ConfigError as error:
-        print(logs.Redactor().text(str(error)), file=sys.stderr)
-        raise typer.Exit(EXIT_CONFIG) from error
-    except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):
-        raise
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        print(f"\nThis is a bug of prefect-reconciler {__version__}: please report it.", file=sys.stderr)
-        raise typer.Exit(EXIT_BUG) from error
-
-
-@contextmanager
-def _patience(what: str) -> Iterator[None]:
-    """Show progress only when a terminal has waited for more than a second."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    status = console.status(f"{what} ...")
-    timer = Timer(1.0, status.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        status.stop()
 
 
 def _show(report: CycleReport, *, as_document: bool) -> None:

@@ -78,7 +78,18 @@ def test_json_is_one_document_with_the_promised_keys(home: Path, empty_server: s
     )
     document = json.loads(done.stdout)
     assert list(document) == [
-        *("version", "dry_run", "taken_at", "duration_seconds", "api", "problems", "scopes", "counts", "runs"),
+        *(
+            "version",
+            "dry_run",
+            "taken_at",
+            "duration_seconds",
+            "api",
+            "problems",
+            "scopes",
+            "counts",
+            "silent",
+            "runs",
+        ),
         "settled_children",
     ]
     assert document["api"] | {"calls": 0} == {"url": empty_server, "server_version": "3.8.8", "calls": 0}
