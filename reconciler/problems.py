@@ -35,6 +35,8 @@ def _suspect_problems(snapshot: Snapshot) -> Iterator[str]:
         yield f"the suspects could not be read again: {snapshot.reread_error}"
     if snapshot.heartbeats_error:
         yield f"the heartbeats of the suspects could not be read: {snapshot.heartbeats_error}"
+    if snapshot.life_signs_error:
+        yield f"the life signs of the suspects could not be read: {snapshot.life_signs_error}"
 
 
 def _scope_problems(scope: ScopeView, now: datetime, policy: Policy) -> Iterator[str]:

@@ -26,7 +26,7 @@ def after_work(transport: Transport, finding: Finding, accepted: State) -> Outco
     try:
         before, later = _around(read_history(transport, finding.run.id), accepted)
     except OrchestratorError as error:
-        notes.append(f"what it replaced could not be checked: {error}")
+        alarm = f"what Crashed replaced could not be checked ({error}): look at the run's history"
     else:
         alarm = _alarm(finding.run, before)
         if later is not None:

@@ -7,6 +7,8 @@ Crashed for it unless it is forced, and nothing here ever forces.
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import httpx
 
 from reconciler.model import FlowRun, OutcomeKind, StateType, Verdict
@@ -48,7 +50,9 @@ class Proposal:
         """For `Transport.retrying`."""
         took = 0.0
         for _ in range(_READS):
-            answer = self._transport.once("GET", f"/flow_runs/{self._judged.id}", accept={404})
+            # asked under an address of its own, so that no cache between us and the server has an answer to it
+            path = f"/flow_runs/{self._judged.id}?asked={uuid4()}"
+            answer = self._transport.once("GET", path, accept={404})
             if self._is_deleted(answer):
                 return Outcome(OutcomeKind.STATE_CHANGED, "it was deleted")
             row = self._transport.decode(answer, RunRow, "a flow run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -16,7 +17,7 @@ from reconciler.model import (
     RunId,
     Seen,
 )
-from reconciler.ports import AdapterError, Scope, lists_everything
+from reconciler.ports import AdapterError, Reminded, Scope, lists_everything
 from reconciler.testing.fakes import flow_run
 
 
@@ -62,7 +63,7 @@ class World(Protocol):
         """The run's resource is gone; another one of the same name, or pid number, belongs to someone else."""
 
     def unlabel(self, run: FlowRun) -> bool:
-        """The live resource no longer carries the run's id where lists look. False if the platform cannot."""
+        """The live resource, named by the run's pid, no longer carries the run's id. False if the platform cannot."""
 
 
 def conditions(seen: Seen, run: FlowRun) -> set[Condition]:
@@ -92,20 +93,27 @@ class AdapterContract:
 
     @pytest.mark.parametrize("fault", list(Fault))
     def test_a_fault_is_never_an_answer(self, world: World, fault: Fault) -> None:
-        runs = [world.place(Condition.ALIVE), world.place(Condition.GONE)]
+        """Nor may an end rest on half a look, unless the answer says that it is half a look."""
+        placed = [Condition.ALIVE, Condition.GONE] + [Condition.EXITED] * world.has_exited
+        runs = {condition: world.place(condition) for condition in placed}
         if not world.inject(fault):
             return
         try:
             world.scope.identity(_deadline())
-            seen = world.scope.observe(runs, _deadline())
+            seen = world.scope.observe(list(runs.values()), _deadline())
         except AdapterError as error:
             assert str(error), "an error says what failed"
         else:
-            said = set[Condition]().union(*(conditions(seen, run) for run in runs))
-            assert said <= {Condition.UNKNOWN, Condition.ALIVE} or seen.incomplete, f"{fault} became {said}"
+            for condition, run in runs.items():
+                said = conditions(seen, run)
+                assert said <= {Condition.UNKNOWN, Condition.ALIVE} or seen.incomplete, f"{fault} became {said}"
+                assert Condition.EXITED not in said or condition is Condition.EXITED, f"{fault} ended what had not"
         finally:
             world.heal()
-        assert conditions(world.scope.observe(runs, _deadline()), runs[0]) == {Condition.ALIVE}
+        healed = world.scope.observe(list(runs.values()), _deadline())
+        assert {condition: conditions(healed, run) for condition, run in runs.items()} == {
+            condition: {condition} for condition in runs
+        }
 
     def test_a_slow_place_is_still_told_right(self, world: World) -> None:
         alive, gone = world.place(Condition.ALIVE), world.place(Condition.GONE)
@@ -147,6 +155,17 @@ class AdapterContract:
         run = world.place(Condition.ALIVE)
         if world.unlabel(run):
             assert Condition.GONE not in conditions(world.scope.observe([run], _deadline()), run)
+
+    def test_nor_is_it_without_a_pid(self, world: World) -> None:
+        """What was seen alive by its label is looked up by its name: see `Reminded`."""
+        placed = world.place(Condition.ALIVE)
+        run = replace(placed, pid=None)
+        [before] = world.scope.observe([run], _deadline()).observations[run.id]
+        if not world.unlabel(placed):
+            return
+        if isinstance(world.scope, Reminded) and before.resource:
+            world.scope.remind({run.id: before.resource})
+        assert Condition.GONE not in conditions(world.scope.observe([run], _deadline()), run)
 
     def test_live_resources_of_others_are_strangers(self, world: World) -> None:
         run = world.place(Condition.ALIVE)

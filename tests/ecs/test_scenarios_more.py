@@ -246,3 +246,22 @@ def test_e07_a_task_that_its_sidecar_keeps_alive(world: EcsWorld, many: Passes) 
     assert (found.verdict, found.is_notable) == (Verdict.HEALTHY, True)
     assert found.reason.startswith(f"{title(task)} runs on, but its container prefect exited with code 0; the run is")
     assert many.written == []
+
+
+# --- Cancelled meanwhile
+
+
+@pytest.mark.parametrize("code", [137, 143, 0, None])
+def test_a_cancelling_run_whose_task_has_stopped(world: EcsWorld, many: Passes, code: int | None) -> None:
+    """It is never proposed Crashed: whoever cancels it is to end it, and if nobody does, a person."""
+    task, run = running(world, many)
+    many.becomes(run, StateType.CANCELLING)
+    task.stop(exits={} if code is None else {"prefect": code}, ago=2)
+    many.later(30)
+    waits = many.judged(run)
+    assert (waits.verdict, waits.rule) == (Verdict.WAITING, "10")
+    many.later(900)
+    for _ in range(2):
+        held = many.judged(run)
+        assert (held.verdict, held.rule) == (Verdict.HELD, "9")
+    assert many.written == []

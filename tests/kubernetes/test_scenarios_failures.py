@@ -74,6 +74,8 @@ def test_k07_once_it_answers_the_zombie_is_seen(world: KubernetesWorld, many: Pa
     world.front.inject(Fault.SERVER_ERROR)
     nobody_knows(many, "it answered 500")
     world.front.heal()
+    many.look(dry=True)
+    many.later(90)  # longer than the amnesty of a scope that answers again
     verdicts = sorted(finding.verdict for finding in many.look(dry=True))
     assert verdicts == [*[Verdict.HEALTHY] * 4, Verdict.ZOMBIE]
 
@@ -136,3 +138,34 @@ def test_k07_a_list_that_expires_for_ever(
     vanished(world, many)
     world.front.inject(Fault.EXPIRED, having="continue")
     nobody_knows(many, "it answered 410")
+
+
+@pytest.mark.parametrize("path", [".*/jobs", ".*/pods"])
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.TIMEOUT])
+def test_k07_a_failed_job_whose_replacement_cannot_be_listed(
+    world: KubernetesWorld, many: Passes, fault: Fault, path: str
+) -> None:
+    """An end that is seen is none as long as what may have taken its place cannot be."""
+    first = world.cluster.job(run_id := uuid4())
+    pod = world.cluster.pod(first)
+    run = many.run(first, run_id=run_id)
+    assert many.judged(run).verdict is Verdict.HEALTHY
+    world.cluster.pod_terminated(pod, 1)
+    world.cluster.job_failed(first)
+    second = world.cluster.job(run_id)
+    pod = world.cluster.pod(second)
+    world.front.inject(fault, path)
+    for _ in range(2):
+        many.later(120)
+        assert many.judged(run).verdict is Verdict.UNKNOWN
+    world.front.heal()
+    world.front.rewrite(many._edit)  # healing stopped that, too: its times are to move along again
+    many.later(60)
+    assert many.judged(run).verdict is Verdict.HEALTHY
+    assert many.written == []
+    world.cluster.pod_terminated(pod, 137)
+    world.cluster.job_failed(second)
+    for _ in range(2):
+        many.later(120)
+        many.look()
+    assert len(many.written) == 1

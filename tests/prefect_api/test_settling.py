@@ -254,7 +254,8 @@ def test_after_work_that_fails_changes_nothing_but_the_detail(server: FakePrefec
     server.faults.append(always(path, lambda request: httpx.Response(500, json={})))
     outcome = connect(server).settle(finding)
     assert outcome.kind is OutcomeKind.ACCEPTED
-    assert words in outcome.detail
+    assert words in outcome.detail + (outcome.alarm or "")
+    assert (outcome.alarm is not None) is ("checked" in words), "what it replaced is for a person to look at"
 
 
 @pytest.mark.parametrize("path", ["", "/set_state"])

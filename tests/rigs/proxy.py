@@ -30,6 +30,7 @@ class Call:
     method: str
     path: str
     body: bytes = b""
+    query: str = ""
 
     @property
     def writes(self) -> bool:
@@ -41,21 +42,24 @@ class Answer:
     status: int
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+    missing: int = 0  # so many bytes more are announced; the connection is cut instead of sending them
 
 
 Forward = Callable[[], Answer]
-Fault = Callable[[Forward], Answer | None]  # None: cut the connection without an answer
+Fault = Callable[[Call, Forward], Answer | None]  # None: cut the connection without an answer
 
 
 @dataclass(slots=True)
 class _Rule:
     method: str
     path: re.Pattern[str]
+    body: re.Pattern[bytes]
     fault: Fault
     times: int | None
 
     def takes(self, call: Call) -> bool:
-        return self.times != 0 and self.method in {"*", call.method} and bool(self.path.search(call.path))
+        is_meant = self.method in {"*", call.method} and self.path.search(call.path) and self.body.search(call.body)
+        return self.times != 0 and bool(is_meant)
 
 
 @dataclass(slots=True)
@@ -64,6 +68,7 @@ class _Book:
 
     calls: list[Call] = field(default_factory=list)
     rules: list[_Rule] = field(default_factory=list)
+    spoiled: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self, call: Call) -> Fault | None:
@@ -72,6 +77,7 @@ class _Book:
             rule = next((rule for rule in self.rules if rule.takes(call)), None)
             if rule and rule.times is not None:
                 rule.times -= 1
+            self.spoiled += rule is not None
             return rule.fault if rule else None
 
 
@@ -79,7 +85,7 @@ class FaultProxy:
     """`with FaultProxy(api_url) as proxy:` listens at `proxy.url`, which ends in "/api" like the server's.
 
     A rule takes requests of a method ("*": any) whose path matches a regular expression, `times` times (None: always).
-    The first rule that matches wins.
+    The first rule that matches wins. Two requests of the same path are told apart by what their `body` matches.
     """
 
     def __init__(self, api_url: str) -> None:
@@ -98,6 +104,11 @@ class FaultProxy:
         """The calls that change something on the server."""
         return [call for call in self.calls if call.writes]
 
+    @property
+    def spoiled(self) -> int:
+        """How many calls a rule took."""
+        return self._book.spoiled
+
     def count(self, method: str, path: str) -> int:
         """How many requests had this method and a path matching this regular expression."""
         return sum(call.method == method and bool(re.search(path, call.path)) for call in self.calls)
@@ -106,10 +117,11 @@ class FaultProxy:
         """Forget the calls and the rules."""
         self._book.calls.clear()
         self._book.rules.clear()
+        self._book.spoiled = 0
 
-    def rule(self, method: str, path: str, fault: Fault, times: int | None = None) -> None:
-        """The general form; `fault` is given `forward`, which asks the real server."""
-        self._book.rules.append(_Rule(method, re.compile(path), fault, times))
+    def rule(self, method: str, path: str, fault: Fault, times: int | None = None, *, body: str = "") -> None:
+        """The general form; `fault` is given the call, and `forward`, which asks the real server."""
+        self._book.rules.append(_Rule(method, re.compile(path), re.compile(body.encode()), fault, times))
 
     def answer(
         self, method: str, path: str, status: int, body: bytes = b"{}", times: int | None = None, **headers: str
@@ -118,12 +130,12 @@ class FaultProxy:
         named = tuple(
             (name.replace("_", "-"), value) for name, value in {"content_type": "application/json", **headers}.items()
         )
-        self.rule(method, path, lambda _: Answer(status, body, named), times)
+        self.rule(method, path, lambda *_: Answer(status, body, named), times)
 
     def cut(self, method: str, path: str, times: int | None = None, *, after: bool = False) -> None:
         """Close the connection without an answer; with `after`, only once the server has carried the request out."""
 
-        def fault(forward: Forward) -> None:
+        def fault(_: Call, forward: Forward) -> None:
             if after:
                 forward()
 
@@ -132,7 +144,7 @@ class FaultProxy:
     def before(self, method: str, path: str, happens: Callable[[], object], times: int | None = 1) -> None:
         """Let something happen just before the request reaches the server. It must not go through this rule."""
 
-        def fault(forward: Forward) -> Answer:
+        def fault(_: Call, forward: Forward) -> Answer:
             happens()
             return forward()
 
@@ -141,7 +153,7 @@ class FaultProxy:
     def change(self, method: str, path: str, edit: Callable[[bytes], bytes], times: int | None = None) -> None:
         """Edit the body of the server's answer: truncate it, drop a field."""
 
-        def fault(forward: Forward) -> Answer:
+        def fault(_: Call, forward: Forward) -> Answer:
             real = forward()
             return Answer(real.status, edit(real.body), real.headers)
 
@@ -173,6 +185,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or every answer's body waits 40 ms for the acknowledgement of its headers
     server: _Server
 
     def setup(self) -> None:
@@ -185,17 +198,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        fault = self.server.book.enter(Call(self.command, urlsplit(self.path).path, body))
-        answer = fault(lambda: self._forward(body)) if fault else self._forward(body)
+        target = urlsplit(self.path)
+        call = Call(self.command, target.path, body, target.query)
+        fault = self.server.book.enter(call)
+        answer = fault(call, lambda: self._forward(body)) if fault else self._forward(body)
         if answer is None:
             self.close_connection = True
             return
-        self.send_response(answer.status)
+        self.send_response_only(answer.status)  # the Date is the server's own, or an old answer would look fresh
         for name, value in answer.headers:
             self.send_header(name, value)
-        self.send_header("content-length", str(len(answer.body)))
+        self.send_header("content-length", str(len(answer.body) + answer.missing))
         self.end_headers()
         self.wfile.write(answer.body)
+        self.close_connection |= answer.missing > 0
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """BaseHTTPRequestHandler looks for do_GET, do_POST and so on."""

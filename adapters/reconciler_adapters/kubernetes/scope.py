@@ -23,6 +23,7 @@ from reconciler_adapters.kubernetes.lookup import LookUp
 from reconciler_adapters.kubernetes.meaning import JobName
 from reconciler_adapters.kubernetes.objects import Bare
 from reconciler_adapters.kubernetes.reader import NAMESPACES, Reader
+from reconciler_adapters.kubernetes.remembered import Remembered
 from reconciler_adapters.kubernetes.rights import missing_rights
 
 _DISCOVERY_SECONDS = 2.0
@@ -49,6 +50,7 @@ class KubernetesScope:
         self._latest: Connection | None = None  # the same, or the one that was closed last
         self._cluster_uid: str | None = None  # as last read; None: not read yet, or this account may not
         self._nodes: dict[RunId, str | None] = {}  # where a pod of each run was last seen alive
+        self._remembered: Mapping[RunId, Resource] = {}  # what was last seen alive of each
 
     @classmethod
     def discover(cls) -> Mapping[str, object] | None:
@@ -85,7 +87,11 @@ class KubernetesScope:
         return Place.HERE if name.cluster_uid and name.cluster_uid == self._cluster_uid else Place.UNSAID
 
     def remind(self, resources: Mapping[RunId, Resource]) -> None:
-        """Remember where pods were. What this process saw itself is newer, or was too doubtful to be kept."""
+        """Remember Jobs, to be found by name after their labels were taken off, and where pods were.
+
+        Of nodes, what this process saw itself is newer, or was too doubtful to be kept.
+        """
+        self._remembered = resources
         self._nodes = {run_id: one.node for run_id, one in resources.items()} | self._nodes
 
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
@@ -96,7 +102,8 @@ class KubernetesScope:
             suspects = [run for run in runs if run.id not in live.observations]
             names = {run.id: name for run in suspects if (name := self._name_in(run))}
             nodes = {run_id: node for run_id, node in self._nodes.items() if run_id in asked} | live.nodes
-            looked_up = LookUp(reader=reader, names=names, nodes=nodes, place=place).of(suspects)
+            before = {run.id: one for run in suspects if (one := self._before(run.id))}
+            looked_up = LookUp(reader=reader, names=names, before=before, nodes=nodes, place=place).of(suspects)
         self._nodes = nodes
         return Seen(
             observations=live.observations | looked_up,
@@ -145,12 +152,21 @@ class KubernetesScope:
 
     def _name_in(self, run: FlowRun) -> JobName | None:
         """The Job that the run's pid names, if this scope may hold it."""
-        name, namespaces = JobName.parse(run.pid), self._cluster.namespaces
-        if name is None or (namespaces and name.namespace not in namespaces):
+        name = JobName.parse(run.pid)
+        if name is None or not self._may_hold(name):
             return None
         if name.cluster_uid and self._cluster_uid and name.cluster_uid != self._cluster_uid:
             return None
         return name
+
+    def _before(self, run_id: RunId) -> Remembered | None:
+        """What was last seen alive of the run, unless that is where this scope no longer looks."""
+        resource = self._remembered.get(run_id)
+        before = Remembered.of(resource) if resource else None
+        return None if before is None or (before.name and not self._may_hold(before.name)) else before
+
+    def _may_hold(self, name: JobName) -> bool:
+        return not self._cluster.namespaces or name.namespace in self._cluster.namespaces
 
     def _place(self) -> str:
         name = self._connection.cluster_name if self._connection else None
