@@ -14,12 +14,11 @@ from reconciler.shown import (
     LastPass,
     Settlement,
     Shown,
-    clipped,
     last_pass,
     newest,
     settlements_of,
 )
-from reconciler.words import span
+from reconciler.words import clipped, span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

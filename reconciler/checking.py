@@ -12,7 +12,10 @@ from reconciler.composing import Parts
 from reconciler.looking import Answer, Asker, look
 from reconciler.ports import BoundScope, OrchestratorError, Problem, lists_everything
 from reconciler.settings import durations, setting_paths, worst_case_detection
-from reconciler.words import span
+from reconciler.settings.cautions import cautions
+from reconciler.words import clipped, legible, span
+
+_LINE = 5000  # characters
 
 _DEATHS = {
     "exited_failed": "ended with a code other than 0, or none",
@@ -40,10 +43,11 @@ def check(parts: Parts) -> Checked:
     lines = [*_configuration(parts), "", *api_lines, ""]
     for scope_lines, _ in scopes:
         lines += scope_lines
-    lines += [f"note: {note}" for note in parts.notes]
+    lines += [f"note: {note}" for note in (*parts.notes, *cautions(parts.loaded))]
     if not scopes:
         lines.append("no scope: nothing can be judged; add [[scopes]] to the configuration")
-    return Checked((*lines, "", *_times(parts, answers)), api_ok and all(ok for _, ok in scopes))
+    shown = (clipped(legible(parts.redact(line)), _LINE) for line in (*lines, "", *_times(parts, answers)))
+    return Checked(tuple(shown), api_ok and all(ok for _, ok in scopes))
 
 
 def _configuration(parts: Parts) -> Iterator[str]:

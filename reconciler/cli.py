@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import sys
+from contextlib import closing
 from dataclasses import replace
 from threading import Event
 from typing import Annotated
@@ -15,7 +14,7 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from reconciler import __version__
+from reconciler import __version__, inquiries
 from reconciler.checking import check as check_parts
 from reconciler.composing import Parts
 from reconciler.console import (
@@ -24,14 +23,13 @@ from reconciler.console import (
     JsonOption,
     LevelOption,
     log_to_stderr,
+    one_pass,
     opened,
     patience,
     scopes_of,
     speaking,
 )
-from reconciler.cycle import Cycle
-from reconciler.hiding import hidden
-from reconciler.plan import CycleReport, Policy
+from reconciler.plan import CycleReport
 from reconciler.registry import suggested_config
 from reconciler.report import EXIT_INCOMPLETE, EXIT_OK, as_json, exit_code, lines, table
 from reconciler.settings import load
@@ -81,6 +79,9 @@ def reconcile(  # noqa: PLR0913 - the options of a command
     accept_scope_loss: Annotated[
         list[str] | None, typer.Option(metavar="SCOPE", help="What is missing there is lost: the breaker gives way.")
     ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="Write there again, in spite of earlier false crashes.")
+    ] = None,
     config: ConfigOption = None,
     log_level: LevelOption = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
@@ -98,10 +99,11 @@ def reconcile(  # noqa: PLR0913 - the options of a command
             only_runs=frozenset(run or ()),
             accepted_losses=scopes_of(parts, accept_scope_loss or ()),
         )
-        with _cycle(parts, policy) as cycle, patience("looking at flow runs"):
-            planned = cycle.plan()
-            report = cycle.report(planned, None if dry_run else cycle.settle(planned))
-            report = _kept(parts, report)
+        with closing(parts.keeping()) as keeping, patience("looking at flow runs"):
+            for scope in sorted(scopes_of(parts, trust or ())):
+                was = keeping.casebook.trust(scope, parts.clock())
+                print(f"scope '{scope}' is trusted again" if was else f"scope '{scope}' was trusted", file=sys.stderr)
+            report = keeping.kept(one_pass(parts, keeping.casebook, policy, dry_run=dry_run))
         _show(report, as_document=json_)
         if parts.is_discovered and report.was_listed and not json_:
             _suggest(parts, report)
@@ -116,6 +118,10 @@ def check(context: typer.Context, config: ConfigOption = None, log_level: LevelO
             checked = check_parts(parts)
         print("\n".join(checked.lines))
         raise typer.Exit(EXIT_OK if checked.ok else EXIT_INCOMPLETE)
+
+
+for command in (inquiries.explain, inquiries.replay, inquiries.report):
+    app.command()(command)
 
 
 @daemon_app.command()
@@ -136,20 +142,6 @@ def daemon(
         flags, over = {"daemon.log_level": log_level}, Event()
         station = Station(lambda: load(config, os.environ, flags), redactor, watchdog(os.environ), over)
         Daemon(station.build, Notifier(os.environ, redactor.text), over, Hooks(station.reloaded, station.failed)).run()
-
-
-@contextmanager
-def _cycle(parts: Parts, policy: Policy) -> Iterator[Cycle]:
-    cycle = parts.cycle(time.sleep, policy)
-    with closing(cycle.outlook):
-        yield cycle
-
-
-def _kept(parts: Parts, report: CycleReport) -> CycleReport:
-    """Keep the evidence of a pass, and what hindered that."""
-    evidence = parts.evidence()
-    evidence.note(report)
-    return hidden(replace(report, warnings=(*report.warnings, *evidence.problems)), parts.redact)
 
 
 def _show(report: CycleReport, *, as_document: bool) -> None:

@@ -11,6 +11,9 @@ from reconciler import __version__, registry
 from reconciler.clock import Clock
 from reconciler.cycle import Cycle
 from reconciler.evidence_file import Evidence, fingerprint
+from reconciler.grading.casebook import GRADES_FILE, Casebook
+from reconciler.grading.grader import Grader
+from reconciler.keeping import Keeping
 from reconciler.memory import Memory
 from reconciler.outlook import Outlook
 from reconciler.plan import Policy
@@ -21,7 +24,8 @@ from reconciler.settings import ApiSettings, ConfigError, Loaded
 _log = structlog.get_logger(__name__)
 
 MEMORY_FILE = "memory.sqlite3"
-DISCOVERED_FILE = "discovered.sqlite3"  # the names of discovered scopes may be another's in a configuration
+# The names of discovered scopes may be others' in a configuration.
+DISCOVERED_FILE, DISCOVERED_GRADES_FILE = "discovered.sqlite3", "discovered-grades.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,24 @@ class Parts:
     def policy(self) -> Policy:
         return self.loaded.settings.to_policy()
 
-    def cycle(self, wait: Callable[[float], object], policy: Policy | None = None) -> Cycle:
-        """Build a cycle that ends when it is done; its policy is the settings' unless another is given."""
+    def cycle(self, wait: Callable[[float], object], casebook: Casebook, policy: Policy | None = None) -> Cycle:
+        """Build a cycle; its policy is the settings' unless another is given. Close its outlook."""
         memory = Memory(self.loaded.settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
-        outlook = Outlook(self.bounds, memory, self.deadline, self.clock)
+        outlook = Outlook(self.bounds, memory, self.deadline, self.clock, casebook.distrusted)
         return Cycle(self.api, outlook, policy or self.policy, wait, self.clock)
 
-    def evidence(self) -> Evidence:
-        """Where decisions are kept."""
+    def keeping(self) -> Keeping:
+        """Where decisions and their grades are kept."""
         settings = self.loaded.settings
         configuration = fingerprint(settings.model_dump_json())  # secrets are masked in it
-        return Evidence(settings.state_dir, configuration=configuration, version=__version__, redact=self.redact)
+        evidence = Evidence(settings.state_dir, configuration=configuration, version=__version__, redact=self.redact)
+        casebook = self.casebook()
+        return Keeping(evidence, casebook, Grader(casebook, self.api, self.redact), self.redact)
+
+    def casebook(self) -> Casebook:
+        """Where grades are kept. Close it."""
+        folder = self.loaded.settings.state_dir
+        return Casebook(folder / (DISCOVERED_GRADES_FILE if self.is_discovered else GRADES_FILE))
 
     @property
     def deadline(self) -> float:
@@ -80,7 +91,7 @@ def compose(loaded: Loaded, redact: Callable[[str], str]) -> Parts:
         problems += str(error).splitlines()
     api: PrefectApi | None = None
     try:
-        api = PrefectApi(_connection(loaded.settings.api), clock=clock)
+        api = PrefectApi(_connection(loaded.settings.api), clock=clock, hide=redact)
     except OrchestratorError as error:
         problems.append(str(error))
     if api is None or problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
+import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from rich.console import Console
 
 from reconciler import __version__, logs
 from reconciler.composing import Parts, compose
+from reconciler.grading.casebook import Casebook
+from reconciler.plan import CycleReport, Policy
 from reconciler.report import EXIT_BUG, EXIT_CONFIG
 from reconciler.settings import ConfigError, load
 
@@ -67,6 +69,14 @@ def scopes_of(parts: Parts, names: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+def one_pass(parts: Parts, casebook: Casebook, policy: Policy, *, dry_run: bool) -> CycleReport:
+    """Make one pass; a dry run stops after the plan."""
+    cycle = parts.cycle(time.sleep, casebook, policy)
+    with closing(cycle.outlook):
+        planned = cycle.plan()
+        return cycle.report(planned, None if dry_run else cycle.settle(planned))
+
+
 @contextmanager
 def speaking() -> Iterator[logs.Redactor]:
     """Turn what goes wrong into one clear text and the contract's exit code; a traceback only for a bug of ours."""
@@ -79,7 +89,7 @@ def speaking() -> Iterator[logs.Redactor]:
     except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:
-        print(redactor.text(traceback.format_exc()), file=sys.stderr)
+        print(logs.trace(error, redactor.text), file=sys.stderr)
         print(f"This is a bug of prefect-reconciler {__version__}: please report it.", file=sys.stderr)
         raise typer.Exit(EXIT_BUG) from error
 

@@ -6,7 +6,6 @@ in that pass. `rejudge` gives the same finding from the line alone.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -19,7 +18,7 @@ from typing import Any
 import msgspec
 
 from reconciler.decide import judge
-from reconciler.guards import guarded
+from reconciler.guards import guarded_alone
 from reconciler.model import Condition, Guard, RunId, Verdict
 from reconciler.plan import Breaker, CycleReport, Finding, Judged, Outcome, Policy
 from reconciler.snapshot import Snapshot
@@ -67,9 +66,7 @@ def rejudge(line: Line, policy: Policy | None = None) -> Finding:
     policy = policy or line.policy
     (case,) = line.snapshot.cases
     judged = judge(case, line.snapshot, policy)
-    # the run itself stands in for those ahead of it, and no breaker trips over such a crowd
-    crowd = [judged] * (1 + min(line.ahead, policy.max_settlements))
-    return guarded(crowd, line.snapshot, replace(policy, breaker_count=sys.maxsize), line.breakers).findings[0]
+    return guarded_alone(judged, line.snapshot, policy, line.breakers, line.ahead)
 
 
 def lines_of(
@@ -127,6 +124,7 @@ class _Account:
     def snapshot_of(self, run_id: RunId) -> Snapshot:
         """Cut the snapshot down to one run, as it was when that was judged: not always at the last look."""
         judged, beat = self.judged[run_id], self.snapshot.heartbeats.get(run_id)
+        sign = self.snapshot.life_signs.get(run_id)
         case = judged.weighed.case
         return replace(
             self.snapshot,
@@ -134,6 +132,7 @@ class _Account:
             cases=(case,),
             scopes={look.scope: judged.scopes[look.scope] for look in case.looks},
             heartbeats={run_id: beat} if beat else {},
+            life_signs={run_id: sign} if sign else {},
         )
 
 

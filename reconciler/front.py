@@ -24,18 +24,19 @@ class Front:
         self._metrics = Metrics(version=__version__)
         self._board = Board(api_url=settings.api.url, ui_url=settings.daemon.ui_url, patience=_patience(settings))
         self._web: WebPart | None = None
-        self._address: Address | None = None
+        self._place: tuple[Address, frozenset[str]] | None = None  # where, and under which names
 
     def serve(self, settings: Settings) -> None:
         """Listen where these settings say, or nowhere. Never raises; tried again with each pass."""
         self._board.configure(api_url=settings.api.url, ui_url=settings.daemon.ui_url, patience=_patience(settings))
-        address = settings.daemon.address
-        if self._web is not None and address != self._address:
+        address, names = settings.daemon.address, settings.daemon.allowed_hosts
+        place = None if address is None else (address, names)
+        if self._web is not None and place != self._place:
             self._web.close()
             self._web = None
         if address is not None and self._web is None:
-            self._web = WebPart(address, self._board, self._metrics.exposition)
-        self._address = address
+            self._web = WebPart(address, self._board, self._metrics.exposition, names)
+        self._place = place
         if self._web is not None and (why := self._web.ensure()) is not None:
             _log.error("the web part is not served; tried again with the next pass", why=why)
 

@@ -14,6 +14,7 @@ from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
 from reconciler.words import moment, span
 
+Guarding = Callable[[Weighed, Finding], str | None]  # why it holds the run; None: it does not
 _NO_TIME = timedelta(0)
 
 
@@ -27,6 +28,14 @@ def guarded(
     held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE}
     breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in watch.breakers.values())
     return Plan(findings=tuple(findings), breakers=breakers, judged=tuple(judged))
+
+
+def guarded_alone(
+    judged: Judged, snapshot: Snapshot, policy: Policy, tripped: Sequence[Breaker], ahead: int
+) -> Finding:
+    """Ask the guards about one run out of many: `tripped` and `ahead`, zombies that come first, are of its pass."""
+    watchman = Watchman(snapshot, policy, {breaker.scope: breaker for breaker in tripped})
+    return _rate(watchman.hold(judged.weighed, judged.finding), ahead, policy)
 
 
 def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
@@ -44,9 +53,14 @@ def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
     """Let the longest standing zombies through, and hold the rest for the next cycle."""
     zombies = [finding for finding in findings if finding.verdict is Verdict.ZOMBIE]
     zombies.sort(key=lambda finding: (finding.run.state_since, finding.run.id))
-    late = {finding.run.id for finding in zombies[policy.max_settlements :]}
-    why = f"at most {policy.max_settlements} are settled in one pass (max_settlements)"
-    return [_held(finding, Guard.RATE, why) if finding.run.id in late else finding for finding in findings]
+    ahead = {finding.run.id: place for place, finding in enumerate(zombies)}
+    return [_rate(finding, ahead.get(finding.run.id, 0), policy) for finding in findings]
+
+
+def _rate(finding: Finding, ahead: int, policy: Policy) -> Finding:
+    if finding.verdict is not Verdict.ZOMBIE or ahead < policy.max_settlements:
+        return finding
+    return _held(finding, Guard.RATE, f"at most {policy.max_settlements} are settled in one pass (max_settlements)")
 
 
 def _held(finding: Finding, guard: Guard, why: str) -> Finding:
@@ -65,10 +79,10 @@ class Watchman:
     policy: Policy
     breakers: dict[str, Breaker]
 
-    def hold(self, weighed: Weighed, finding: Finding) -> Finding:
-        if finding.verdict is not Verdict.ZOMBIE:
-            return finding
-        guards: tuple[tuple[Guard, Callable[[Weighed, Finding], str | None]], ...] = (
+    @property
+    def guards(self) -> tuple[tuple[Guard, Guarding], ...]:
+        """Every guard that looks at one run by itself, in the order in which they are asked."""
+        return (
             (Guard.AGAIN, self.again),
             (Guard.LISTING, self.listing),
             (Guard.BREAKER, self.breaker),
@@ -81,7 +95,11 @@ class Watchman:
             (Guard.TRUST, self.trust),
             (Guard.MODE, self.mode),
         )
-        for guard, speaks in guards:
+
+    def hold(self, weighed: Weighed, finding: Finding) -> Finding:
+        if finding.verdict is not Verdict.ZOMBIE:
+            return finding
+        for guard, speaks in self.guards:
             why = speaks(weighed, finding)
             if why is not None:
                 return _held(finding, guard, why)

@@ -1,6 +1,7 @@
 """The log: structlog, for people on a terminal and as JSON elsewhere; libraries' records go the same way.
 
-No secret is in it, and no traceback shows local variables. All of it goes to stderr: stdout carries only results.
+No secret is in it, and no traceback shows local variables. Nothing in it steers the terminal, and no line is endless:
+names and messages come from outside. All of it goes to stderr: stdout carries only results.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from typing import TextIO, cast
 from urllib.parse import quote
 
 import stamina.instrumentation
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from reconciler.words import clipped, legible
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _OURS = ("reconciler", "reconciler_adapters")
@@ -27,9 +31,25 @@ _SECRET_KEY = re.compile(
     r"(key|token|authorization|password|passwd|secret|auth_string|cookie|credential)s?$", re.IGNORECASE
 )
 _AUTHORIZATION = re.compile(r"\b((?i:bearer|basic))\s+(?=\S*[A-Z0-9=])[\w.~+/=-]{6,}")
-_USER_IN_URL = re.compile(r"://[^/@\s]+@")
+_WORD = re.compile(r"\S+")
+_END_OF_USER = re.compile(r"[/:@]")
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
+_LONGEST = 5000  # characters of a text in an event
+_READ = 1_000_000  # of it that is read for secrets
+_LONGEST_TRACE = 50_000
 _SHORTEST = 6  # hiding a shorter string would blank half the log
+
+
+def _without_user(word: re.Match[str]) -> str:
+    """Hide what stands before the host of an address. A password may hold a bare "/" or "@", so up to the last "@"."""
+    text = word[0]
+    end, start = text.rfind("@"), text.find("://")
+    while 0 <= start < end:
+        stop = _END_OF_USER.search(text, start + 3)
+        if stop is not None and stop[0] != "/":
+            return f"{text[: start + 3]}{_HIDDEN}{text[end:]}"
+        start = text.find("://", start + 3)
+    return text
 
 
 class Redactor:
@@ -51,7 +71,8 @@ class Redactor:
         """Hide what is secret in a text."""
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
-        return _USER_IN_URL.sub(f"://{_HIDDEN}@", _AUTHORIZATION.sub(rf"\1 {_HIDDEN}", text))
+        text = _AUTHORIZATION.sub(rf"\1 {_HIDDEN}", text)
+        return _WORD.sub(_without_user, text) if "://" in text and "@" in text else text
 
     def values(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """Hide secrets in an event, in tables within it too. A structlog processor."""
@@ -67,12 +88,52 @@ class Redactor:
         if isinstance(key, str) and key != "event" and value is not None and _SECRET_KEY.search(key):
             return _HIDDEN
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value[:_READ])
         if isinstance(value, Mapping):
             return {inner: self._value(inner, item) for inner, item in value.items()}
         if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
             return [self._value(None, item) for item in value]
         return value
+
+
+def bounded(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Cut what is endless. A structlog processor, after secrets were hidden: half of one would not be known."""
+    del logger, method
+    return {key: _cut(value) for key, value in event.items()}
+
+
+def _cut(value: object) -> object:
+    if isinstance(value, str):
+        return clipped(value, _LONGEST)
+    if isinstance(value, Mapping):
+        return {inner: _cut(item) for inner, item in value.items()}
+    return [_cut(item) for item in value] if isinstance(value, list) else value
+
+
+def clean(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Let nothing steer the terminal. A structlog processor, before the one that adds colours."""
+    del logger, method
+    return {legible(key): _cleaned(value) for key, value in event.items()}
+
+
+def _cleaned(value: object) -> object:
+    """Of what is no text, the text that would be written."""
+    if value is None or isinstance(value, bool | int | float | tuple | BaseException):
+        return value  # a tuple or exception: `exc_info`
+    if isinstance(value, Mapping):
+        return {legible(str(inner)): _cleaned(item) for inner, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else legible(str(value))
+
+
+def trace(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """The traceback of a bug: without variables, without secrets, with nothing that steers a terminal."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    text = "\n".join(legible(line) for line in lines)
+    return redact(text if len(text) <= _LONGEST_TRACE else f"{text[:2000]}\n...\n{text[2000 - _LONGEST_TRACE :]}")
+
+
+def _plain_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    stream.write(trace(exc_info[1]))
 
 
 def configure(level: str, redactor: Redactor, stream: TextIO | None = None, *, json: bool | None = None) -> None:
@@ -103,6 +164,7 @@ def configure(level: str, redactor: Redactor, stream: TextIO | None = None, *, j
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             redactor.values,
+            bounded,
             *_renderers(as_json=as_json, colors=stream.isatty()),
             cast("Processor", redactor.line),
         ],
@@ -131,7 +193,7 @@ def _is_journal(stream: TextIO) -> bool:
 def _renderers(*, as_json: bool, colors: bool) -> list[Processor]:
     if as_json:  # a traceback as plain text: the structured one carries local variables
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
+    return [clean, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_plain_traceback)]
 
 
 def _install(formatter: logging.Formatter, stream: TextIO, level: int) -> None:

@@ -9,10 +9,15 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from types import MappingProxyType
 
-from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Resource, RunId, Seen
+from reconciler.model import EXACT, ClockOffset, Condition, FlowRun, Observation, Resource, RunId, Seen
 from reconciler.ports import AdapterError, BoundScope, Misconfigured, Reminded
+from reconciler.words import clipped, legible
 
 _CENTURY = timedelta(days=36525)  # a clock that is off by more would take other times out of all bounds
+_WORDS = 1500  # characters of a sentence
+_ID = 2500  # of what is compared: an infrastructure_pid has at most 2000
+_LARGEST_CODE = 2**53
+_FAR = range(1000, 9500)  # years; the sums of others leave what Python can count
 _PATIENCE = 0.5  # seconds after the deadline, in which a scope that gave up by then says why
 
 
@@ -96,11 +101,11 @@ class _Call(Thread):
         try:
             self.result = self._answer()
         except Misconfigured as error:
-            self.result = Answer(error=str(error), misconfigured=True)
+            self.result = Answer(error=_sentence(str(error)), misconfigured=True)
         except AdapterError as error:
-            self.result = Answer(error=str(error))
+            self.result = Answer(error=_sentence(str(error)))
         except Exception as error:  # noqa: BLE001 - an adapter's bug is UNKNOWN for its scope, and must not end the cycle
-            self.result = Answer(error=f"the adapter failed with {type(error).__name__}: {error}")
+            self.result = Answer(error=_sentence(f"the adapter failed with {type(error).__name__}: {error}"))
         finally:
             self.done.set()
 
@@ -111,7 +116,7 @@ class _Call(Thread):
         asked_at, began = self.now(), time.monotonic()
         seen = self.bound.scope.observe(self.runs, self.deadline)
         took = timedelta(seconds=time.monotonic() - began)
-        seen = _without_future_ends(_sound(seen), took)
+        seen = _without_future_ends(_bounded(_sound(seen)), took)
         if self._identity() != identity:  # else what one place shows would be noted as another's
             raise AdapterError("its identity changed while it was being looked at")
         return Answer(identity=identity, seen=seen, clock=_clock(seen, asked_at, took))
@@ -120,6 +125,8 @@ class _Call(Thread):
         identity, pin = self.bound.scope.identity(self.deadline), self.bound.identity_pin
         if not identity:
             raise AdapterError("it does not say which place it is")
+        if len(identity) > _ID or not identity.isprintable():
+            raise AdapterError("its identity is no name that could be pinned")
         if pin is not None and identity != pin:
             raise Misconfigured(
                 f"its identity is '{identity}', but the configuration pins '{pin}': "
@@ -156,11 +163,47 @@ def _sound(seen: Seen) -> Seen:
     times += [resource.created_at for resource in resources]
     if any(time is not None and time.tzinfo is None for time in times):
         raise AdapterError("the adapter gives a time without a time zone")
+    if any(time is not None and time.year not in _FAR for time in times):
+        raise AdapterError("it tells a time that no clock shows")
     if seen.place_time_within < timedelta(0):
         raise AdapterError("the adapter says that its time is better than exact")
     if seen.place_time is None:
         raise AdapterError("it does not tell its time, so nothing can be said of when things happened")
     return seen
+
+
+def _bounded(seen: Seen) -> Seen:
+    """What a place says may be of anybody's making, and goes to logs, pages, files and the Prefect UI.
+
+    Only words are cut: what is compared may not become equal to something else.
+    """
+    return replace(
+        seen,
+        observations={run_id: [_bounded_one(one) for one in many] for run_id, many in seen.observations.items()},
+        strangers=[_bounded_resource(resource) for resource in seen.strangers],
+        incomplete=_sentence(seen.incomplete) if seen.incomplete else None,
+    )
+
+
+def _bounded_one(one: Observation) -> Observation:
+    reason, resource = _sentence(one.reason), _bounded_resource(one.resource) if one.resource else None
+    if one.exit_code is not None and (type(one.exit_code) is not int or abs(one.exit_code) > _LARGEST_CODE):
+        raise AdapterError("the adapter gives an exit code that is none")
+    same = reason == one.reason and resource is one.resource
+    return one if same else replace(one, reason=reason, resource=resource)
+
+
+def _bounded_resource(resource: Resource) -> Resource:
+    for text in (resource.id, resource.key):
+        if len(text) > _ID or not text.isprintable():
+            raise AdapterError("the adapter names a resource by what is no id")
+    title, node = _sentence(resource.title), _sentence(resource.node) if resource.node else resource.node
+    same = title == resource.title and node == resource.node
+    return resource if same else replace(resource, title=title, node=node)
+
+
+def _sentence(text: str) -> str:
+    return legible(clipped(text, _WORDS))
 
 
 def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:

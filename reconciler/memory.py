@@ -18,7 +18,7 @@ from pathlib import Path
 from reconciler.clock import Reading
 from reconciler.model import RunId, Sighting
 from reconciler.rows import TROUBLE, moment_of, row_of, sighting_of, text_of
-from reconciler.state_files import open_private
+from reconciler.state_files import distrusted, open_private
 from reconciler.timekeeping import follow, jump
 
 _PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
@@ -184,6 +184,9 @@ class Memory:
         try:
             if self._path is not None:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if forgeable := distrusted(self._path.parent):
+                    self.problems.append(f"{forgeable}; until then sightings are not kept, which may delay verdicts")
+                    return _connect(None)
                 self._make_private(self._path)
                 return _connect(self._path)
         except TROUBLE as error:

@@ -42,11 +42,14 @@ class Outlook:
         memory: Memory,
         deadline: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        distrusted: Callable[[], Mapping[str, datetime]] = dict,
     ) -> None:
+        """`distrusted`: since when scopes are not trusted."""
         self._askers = [Asker(bound, now) for bound in bounds]
         self._memory = memory
         self._deadline = deadline
         self._now = now
+        self._distrusted = distrusted
         self._in_flight: frozenset[RunId] = frozenset()  # of the last look that was not a second one
         self.strangers: dict[str, tuple[Resource, ...]] = {}  # by scope: alive, of runs that are not in flight
 
@@ -75,8 +78,9 @@ class Outlook:
         self._memory.note(sighting for one in answered for sighting in _sightings(one, set(ids), now))
         recalled = self._memory.recall(ids)
         looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()))) for run in runs}
-        breakers = self._memory.breakers()
-        return {one.name: _view(one, looks, breakers.get(one.name)) for one in answered}, looks
+        breakers, distrusted = self._memory.breakers(), self._distrusted()
+        views = (_view(one, looks, breakers.get(one.name), distrusted.get(one.name)) for one in answered)
+        return {view.name: view for view in views}, looks
 
     def _note_strangers(self, answered: Sequence[_Answered]) -> None:
         """Keep who lives there without being in flight; a scope may list all that lives in the second look only."""
@@ -192,7 +196,7 @@ def _place(bound: BoundScope, run: FlowRun) -> tuple[Place, str | None]:
         return Place.ELSEWHERE, f"the adapter failed on the infrastructure_pid with {type(error).__name__}: {error}"
 
 
-def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> ScopeView:
+def _view(one: _Answered, looks: Looks, breaker_since: datetime | None, distrusted_since: datetime | None) -> ScopeView:
     seen, answer, known = one.answer.seen, one.answer, one.known
     mine = [look for many in looks.values() for look in many if look.scope == one.name]
     return ScopeView(
@@ -212,6 +216,7 @@ def _view(one: _Answered, looks: Looks, breaker_since: datetime | None) -> Scope
         back_since=one.back_since,
         started=answer.clock.to_ours(seen.place_started) if seen and seen.place_started else None,
         observes=one.bound.observes,
+        distrusted_since=distrusted_since,
         mapped=sum(look.mapped for look in mine),
         sighted=sum(look.ever_seen for look in mine),
     )

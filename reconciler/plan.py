@@ -184,6 +184,8 @@ class CycleReport:
     was_listed: bool  # False: not even the flow runs could be read
     api_errors: int = 0  # of the calls, those without an answer or with one that refuses
     policy: Policy = Policy()
+    false_crashes: Mapping[str, int] = field(default_factory=dict)  # by scope: found so far
+    shadows: Mapping[str, int] = field(default_factory=dict)  # by grade: would-be settlements that are kept
     strangers: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict, repr=False)  # by scope: not in flight
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)  # what the last `decide` was given
 

@@ -10,7 +10,9 @@ from reconciler.clock import Reading
 from reconciler.model import Resource, RunId, Sighting
 
 # whatever stands in a file that somebody else wrote
-TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError)
+TROUBLE = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError, OverflowError)
+_YEARS = range(1900, 9000)  # the sums of others leave what Python can count
+_CENTURY = timedelta(days=36525)
 
 
 def row_of(sighting: Sighting) -> tuple[str | float | None, ...]:
@@ -30,13 +32,15 @@ def row_of(sighting: Sighting) -> tuple[str | float | None, ...]:
 
 def sighting_of(row: tuple[Any, ...], run_id: RunId) -> Sighting:
     scope, identity, _, resource_id, title, key, created_at, within, node, whole, first, last, live, ended, reason = row
+    if not all(isinstance(text, str) for text in (scope, identity, resource_id, title, key, node or "", reason)):
+        raise TypeError("a sighting whose words are no text")
     resource = Resource(
         id=resource_id,
         title=title,
         run_id=run_id,
         key=key,
         created_at=time_of(created_at),
-        created_within=timedelta(seconds=within),
+        created_within=_length_of(within),
         node=node,
         is_whole=bool(whole),
     )
@@ -55,7 +59,7 @@ def sighting_of(row: tuple[Any, ...], run_id: RunId) -> Sighting:
 def reading_of(row: tuple[Any, ...]) -> Reading | None:
     """None: what stands there is none."""
     try:
-        return Reading(row[0], moment_of(row[1]), timedelta(seconds=row[2]))
+        return Reading(row[0], moment_of(row[1]), _length_of(row[2]))
     except TROUBLE:
         return None
 
@@ -69,8 +73,17 @@ def time_of(text: str | None) -> datetime | None:
     return None if text is None else moment_of(text)
 
 
+def _length_of(seconds: float) -> timedelta:
+    length = timedelta(seconds=seconds)
+    if abs(length) > _CENTURY:
+        raise ValueError(f"{seconds:g} s are no length of time")
+    return length
+
+
 def moment_of(text: str) -> datetime:
     time = datetime.fromisoformat(text)
+    if time.year not in _YEARS:
+        raise ValueError(f"a time that no clock shows: {time.year}")
     if time.tzinfo is None:
         raise ValueError(f"a time without a time zone: {text}")
     return time

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING
@@ -13,10 +12,10 @@ import structlog
 from reconciler import logs
 from reconciler.composing import Parts, compose
 from reconciler.daemon import Duty
-from reconciler.hiding import hidden
 from reconciler.news import Newsroom
 from reconciler.plan import CycleReport, Mode
 from reconciler.settings import ConfigError, Loaded, Settings, deadline_problem, watchdog_problem
+from reconciler.settings.cautions import cautions
 from reconciler.telling import Teller
 from reconciler.words import span
 
@@ -52,18 +51,16 @@ class Station:
         settings = parts.loaded.settings
         for note in parts.notes:
             _log.info(note)
-        evidence = parts.evidence()
-        cycle = parts.cycle(wait=self._over.wait)
+        for caution in cautions(parts.loaded):
+            _log.warning(caution)
+        keeping = parts.keeping()
+        cycle = parts.cycle(self._over.wait, keeping.casebook)
         cycle.time_limit = settings.daemon.cycle_deadline.total_seconds()
         cycle.is_over = self._over.is_set
 
-        def tell(report: CycleReport) -> None:
-            evidence.note(report)
-            warnings = (*report.warnings, *evidence.problems)
-            self._tell(hidden(replace(report, warnings=warnings), self._redactor.text))
-
         def close() -> None:
             cycle.outlook.close()
+            keeping.close()
             parts.close()
 
         return Duty(
@@ -72,7 +69,7 @@ class Station:
             interval=settings.daemon.interval,
             jitter=settings.daemon.jitter,
             begin=lambda: self._begin(settings),
-            tell=tell,
+            tell=lambda report: self._tell(keeping.kept(report)),
             close=close,
         )
 

@@ -33,6 +33,20 @@ def one_line(value: object, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def legible(text: str) -> str:
+    """Put the text on one line, without anything that steers a terminal or turns the direction of writing."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else " " if sign.isspace() else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )
+
+
+def clipped(text: str, limit: int = 1500) -> str:
+    """Cut off what is longer, with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def signal_name(exit_code: int) -> str | None:
     """Name the signal that shells and container runtimes mean by an exit code above 128."""
     try:

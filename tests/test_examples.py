@@ -251,7 +251,7 @@ def test_probes_and_folders_are_where_the_configuration_says(
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounted.keys() == {volume["name"] for volume in template["spec"]["volumes"]}
     assert mounted["config"] == str(DEFAULT_FILE.parent)
-    assert mounted["state"] == str(in_the_pod.settings.state_dir)
+    assert mounted["state"] == str(in_the_pod.settings.state_dir.parent)
 
 
 # --- cron

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.samples import Sample
 
 from reconciler import decide
-from reconciler.metrics import NOT_SETTLED, PREFIX, SLUGS, Metrics, reason_of
+from reconciler.gauges import NOT_SETTLED, PREFIX, SLUGS, reason_of
+from reconciler.metrics import Metrics
 from reconciler.model import Guard, OutcomeKind, StateRecord, StateType, Verdict
 from reconciler.news import News, Newsroom
 from reconciler.plan import Breaker, CycleReport, Mode, Outcome, Plan, transition_id

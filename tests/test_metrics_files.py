@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from prometheus_client import Metric
 
-from reconciler.metrics import PREFIX, SLUGS, Metrics
+from reconciler.gauges import PREFIX, SLUGS
+from reconciler.metrics import Metrics
 from reconciler.model import Guard, Verdict
 from reconciler.news import News
 from reconciler.plan import Finding, Plan
@@ -35,7 +36,12 @@ def rich() -> dict[str, Metric]:
     metrics = Metrics(version="1", process=False)
     held = Finding(run=run(), verdict=Verdict.HELD, rule="7", reason="", scope="a", guard=Guard.QUIET)
     unknown = Finding(run=run(), verdict=Verdict.UNKNOWN, rule="4", reason="", scope="a")
-    metrics.note(News(empty(plan=Plan(findings=(held, unknown)), duration=timedelta(seconds=1)), (held, unknown)))
+    metrics.note(
+        News(
+            empty(plan=Plan(findings=(held, unknown)), duration=timedelta(seconds=1), shadows={"right": 1}),
+            (held, unknown),
+        )
+    )
     suffix = {"counter": "_total", "info": "_info"}
     return {f"{one.name}{suffix.get(one.type, '')}": one for one in metrics.registry.collect()}
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from docker import APIClient
     from docker.tls import TLSConfig
 
+_BOTTOMLESS = (RecursionError, OverflowError)
 DEFAULT_BASE_URL = "unix:///var/run/docker.sock"
 
 
@@ -57,7 +58,7 @@ class Address:
     @property
     def shown(self) -> str:
         """The address for sentences: what stands before an @ may be a password."""
-        return re.sub(r"://[^/]*:[^/]*@", "://***@", self.base_url)
+        return re.sub(r"(?s)://[^:/@]*:.*@", "://***@", self.base_url)
 
     def _check(self) -> None:
         from docker.errors import DockerException
@@ -165,7 +166,7 @@ def conversation(address: Address, deadline: float) -> Iterator[Conversation]:
         with docker.APIClient(address.base_url, "auto", seconds, tls=address.tls()) as client:  # type: ignore[arg-type]
             yield Conversation(client, deadline)
     # KeyError and TypeError: docker-py takes `["message"]` of any error body. requests' own errors are OSErrors.
-    except (DockerException, HTTPError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (DockerException, HTTPError, OSError, ValueError, KeyError, TypeError, *_BOTTOMLESS) as error:
         kind, problem = explain(error, address, deadline - began)
         raise kind(f"{problem.text}; {problem.remedy}") from error
 
@@ -216,7 +217,7 @@ def _failed(chain: list[BaseException], seconds: float) -> tuple[type[AdapterErr
         ),
         ((ssl.SSLError,), AdapterError, "TLS failed ({error})", "check tls_ca, tls_cert and tls_key"),
         (
-            (ValueError, KeyError, TypeError, RecursionError),
+            (ValueError, KeyError, TypeError, *_BOTTOMLESS),
             AdapterError,
             "its answer cannot be read ({error})",
             running,

@@ -17,6 +17,7 @@ RUN_LABEL = "io.prefect.flow-run-id"
 _PID = re.compile(r"(?s).+://.*:([0-9a-f]{64})")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _LIVE = {"running": "is running", "paused": "is paused", "restarting": "is restarting"}
+_NO_CODE, _NO_LIMIT = 2**32, 2**60
 _NOT_STARTED = "created"
 _HALF_A_SECOND = timedelta(seconds=0.5)
 _ENDED = frozenset({"exited", "dead", "removing"})
@@ -101,7 +102,7 @@ def read_inspection(answer: object) -> Container:
         name=name.lstrip("/") if isinstance(name, str) else "",
         run_id=_run_id(_mapping(body.get("Config"), "a container's configuration")),
         created_at=instant(body.get("Created")),
-        memory_limit=limit if isinstance(limit, int) else 0,
+        memory_limit=limit if type(limit) is int and limit < _NO_LIMIT else 0,
         state=state,
     )
 
@@ -125,7 +126,7 @@ def judge(container: Container, resource: Resource) -> Observation:
     if container.status == _NOT_STARTED:
         return _not_started(container, resource)
     if container.status not in _ENDED:
-        reason = f"is in the state {container.status!r}, which this version does not know"
+        reason = f"is in the state {one_line(container.status, 80)!r}, which this version does not know"
         return Observation(condition=Condition.UNKNOWN, reason=reason, resource=resource)
     if container.state.get("Running") is True:
         return Observation(condition=Condition.STOPPING, reason="is being removed", resource=resource)
@@ -193,7 +194,7 @@ def _since_1970(seconds: object) -> datetime | None:
 
 def _exit_code(container: Container) -> int | None:
     code = container.state.get("ExitCode")
-    return code if isinstance(code, int) else None
+    return code if type(code) is int and abs(code) < _NO_CODE else None
 
 
 def _size(count: int) -> str:

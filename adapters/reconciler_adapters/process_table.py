@@ -30,6 +30,7 @@ _NAMESPACE = Problem(
     "this reconciler is in a PID namespace of its own", "share the host's (docker run --pid=host, hostPID: true)"
 )
 _INIT, _KTHREADD = 1, 2
+_LATEST = 2**40  # clock ticks: centuries
 _PF_KTHREAD = 0x00200000  # linux/sched.h; systemd tells kernel threads by it, too
 _EXEC = timedelta(seconds=5)  # far more than an exec takes
 _MARGIN = timedelta(seconds=60)  # clocks of host and server: a process this much older than a run cannot be the run's
@@ -205,13 +206,15 @@ def _read_stat(files: ProcFiles, pid: int) -> Process:
     except PermissionError:
         return Process(pid=pid, doubt=Doubt.DENIED)
     fields = raw[raw.rindex(b")") + 1 :].split()  # the name before it may hold anything, brackets and blanks too
-    state, threads = fields[0].decode("ascii"), int(fields[17])
+    state, threads, start = fields[0].decode("ascii"), int(fields[17]), int(fields[19])
+    if not 0 <= start < _LATEST:
+        raise ValueError("no time since the boot")
     return Process(
         pid=pid,
         state=state,
         group=int(fields[2]),
         session=int(fields[3]),
-        start=int(fields[19]),
+        start=start,
         is_kernel_thread=bool(int(fields[6]) & _PF_KTHREAD),
         # when only the main thread has ended, the state is Z as well (seen on Linux 6.18)
         is_defunct=state in {"Z", "X", "x"} and threads <= 1,

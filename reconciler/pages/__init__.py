@@ -17,7 +17,9 @@ from reconciler.pages.links import Links
 from reconciler.report import summary
 from reconciler.shown import NO_PASS_YET, SETTLEMENTS, LastPass, Shown
 from reconciler.snapshot import ScopeView
-from reconciler.words import moment, span
+from reconciler.words import clipped, legible, moment, span
+
+__all__ = ["REFRESH", "STYLE", "STYLE_SOURCE", "legible", "status_page"]
 
 REFRESH = 15  # seconds
 STYLE = resources.files(__name__).joinpath("status.css").read_text(encoding="utf-8")
@@ -39,13 +41,6 @@ _OUTCOMES = {
     OutcomeKind.REFUSED: ("!", "refused"),
     OutcomeKind.FAILED: ("\u2715", "failed"),
 }
-
-
-def legible(text: str) -> str:
-    """Put the text on one line, without anything that steers a terminal or turns the direction of writing."""
-    return "".join(
-        sign if sign.isprintable() else " " if sign.isspace() else "\N{REPLACEMENT CHARACTER}" for sign in text
-    )
 
 
 def status_page(shown: Shown, now: datetime) -> str:
@@ -103,7 +98,7 @@ def _sight(scope: ScopeView) -> int:
 
 def _finalize(value: object) -> object:
     """Applied to every value that the template writes."""
-    return legible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return legible(clipped(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 _TEMPLATE = Environment(

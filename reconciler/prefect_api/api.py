@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -28,6 +29,7 @@ from reconciler.prefect_api.refusals import TryAgain
 from reconciler.prefect_api.server_clock import ServerClock
 from reconciler.prefect_api.settling import settle
 from reconciler.prefect_api.transport import Transport
+from reconciler.words import clipped, legible, one_line
 
 SETTLEMENT_TIME = 30.0  # seconds: what a settlement that was begun may take beyond the deadline of the pass
 
@@ -44,8 +46,10 @@ class PrefectApi:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = since_boot,
         transport: httpx.BaseTransport | None = None,
+        hide: Callable[[str], str] = str,
     ) -> None:
         """Raises OrchestratorError for settings that cannot work; asks nothing yet. `transport` is for tests."""
+        self._hide = hide  # secrets, in what is written
         self._transport = Transport(settings, clock=clock, monotonic=monotonic, transport=transport)
         self._lister = Lister(self._transport)
         self._pools: Mapping[str, WorkPool] = {}  # those whose runs do not tell all
@@ -78,7 +82,7 @@ class PrefectApi:
         """Every in-flight flow run, or a listing whose problems say what is missing.
 
         A run without a state is skipped with a problem. When the server fails halfway, what was read is returned, with
-        a problem; when nothing was read, or more than 20 rows are poisoned, OrchestratorError is raised.
+        a problem; when nothing could be read, OrchestratorError is raised.
         """
         found = Harvest()
         problems: list[str] = []
@@ -139,7 +143,7 @@ class PrefectApi:
             deadline, monotonic() + SETTLEMENT_TIME
         )  # half a settlement is worse than a late one
         try:
-            return settle(self._transport, finding)
+            return settle(self._transport, replace(finding, reason=clipped(self._hide(finding.reason), 5000)))
         finally:
             self._transport.deadline = deadline
 
@@ -168,7 +172,7 @@ class PrefectApi:
             return
         try:
             answer = self._transport.once("GET", "/admin/version")
-            self.server_version = self._transport.decode(answer, str, "a version")
+            self.server_version = legible(one_line(self._transport.decode(answer, str, "a version"), 60))
         except OrchestratorError:
             self._has_version = False
         except (TryAgain, httpx.HTTPError) as error:  # perhaps next time; not worth a wait

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from reconciler.model import Heartbeat, LifeSign, RunId
-from reconciler.prefect_api.payloads import EventCount, Time, heartbeat_resource
+from reconciler.prefect_api.payloads import EventCount, Time, heartbeat_resource, in_range
 from reconciler.prefect_api.transport import Transport
 
 _AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
@@ -31,7 +31,9 @@ class _LogLine(msgspec.Struct):
     flow_run_id: UUID | None = None
 
     def sign(self) -> LifeSign | None:
-        return None if self.name in _OTHERS else LifeSign("log line", self.timestamp)
+        if self.name in _OTHERS or in_range(self.timestamp) is None:  # whoever writes a line chooses its time
+            return None
+        return LifeSign("log line", self.timestamp)
 
 
 class _TaskRun(msgspec.Struct):
@@ -40,7 +42,7 @@ class _TaskRun(msgspec.Struct):
     end_time: Time | None = None
 
     def sign(self) -> LifeSign | None:
-        times = [time for time in (self.start_time, self.end_time) if time is not None]
+        times = [time for time in (self.start_time, self.end_time) if time is not None and in_range(time)]
         return LifeSign("task run", max(times)) if times else None
 
 

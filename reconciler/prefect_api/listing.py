@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from reconciler.prefect_api.pages import Item, Place, Unread
+from reconciler.prefect_api.pages import Item, Place, Skipped, Unread
 from reconciler.prefect_api.payloads import RunRow
 from reconciler.prefect_api.queries import Query
 from reconciler.prefect_api.reading import PageReader
 from reconciler.prefect_api.transport import Transport
 
 _MARGIN = 1000  # rows beyond the expected ones before a list is given up
+_IDLE = 5  # full pages without a row that is new
+_MOST = 10_000_000  # rows that any server may count
 
 
 @dataclass(slots=True)
@@ -21,14 +23,17 @@ class Harvest:
     rows: dict[UUID, RunRow] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)  # why a row could not be read, by id or place
     outside: set[UUID] = field(default_factory=set)
+    skipped: int = 0  # rows that were stepped over together, at most
 
     @property
     def size(self) -> int:
-        return len(self.rows) + len(self.unread)
+        return len(self.rows) + len(self.unread) + self.skipped
 
     def take(self, item: Item, query: Query) -> None:
         if isinstance(item, Unread):
             self.unread[item.key] = item.problem
+        elif isinstance(item, Skipped):
+            self.skipped += 1
         elif query.admits(item):
             self.rows[item.id] = item
         else:
@@ -38,6 +43,7 @@ class Harvest:
         self.rows |= later.rows
         self.unread |= later.unread
         self.outside |= later.outside
+        self.skipped += later.skipped
 
 
 class Lister:
@@ -71,6 +77,8 @@ class Lister:
                 into.merge(found)
             if found.outside or not finished:
                 return [_beyond(query, found, finished=finished)]
+            if found.skipped:
+                return [_passed_over(query, found)]
             if found.size < count:
                 before, count = count, self.count(query)
             if found.size >= count:
@@ -80,21 +88,30 @@ class Lister:
 
     def count(self, query: Query) -> int:
         answer = self._transport.ask("POST", "/flow_runs/count", {"flow_runs": query.filter})
-        return self._transport.decode(answer, int, "a number of flow runs")
+        return min(self._transport.decode(answer, int, "a number of flow runs"), _MOST)
 
     def _walk(self, query: Query, count: int, found: Harvest) -> bool:
         """Whether the list ended: a server that ignores the filter or the key could go on for ever."""
-        self._reader.begin_list()
-        place, received = Place(query), 0
-        while received <= 2 * count + _MARGIN and len(found.outside) <= _MARGIN:
-            page = self._reader.read(place)
+        self._reader.begin_list(count)
+        place, received, idle = Place(query), 0, 0
+        while received <= 2 * count + _MARGIN and len(found.outside) <= _MARGIN and idle < _IDLE:
+            page, before = self._reader.read(place), found.size + len(found.outside)
             for item in page.items:
                 found.take(item, query)
             if page.is_last:
                 return True
             received += len(page.items)
+            idle = 0 if found.size + len(found.outside) > before else idle + 1
             place = place.following(page)
         return False
+
+
+def _passed_over(query: Query, found: Harvest) -> str:
+    return (
+        f"the list of {query.title} is incomplete: besides {len(found.unread)} flow runs that are named, up to "
+        f"{found.skipped} were stepped over, on pages to which the server answers 500; there was no time to tell which "
+        "of them cannot be read"
+    )
 
 
 def _beyond(query: Query, found: Harvest, *, finished: bool) -> str:

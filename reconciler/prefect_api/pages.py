@@ -23,7 +23,12 @@ class Unread:
     expected_start_time: str | None = None
 
 
-Item = RunRow | Unread
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One of a group of rows that were stepped over together; there may be fewer of them."""
+
+
+Item = RunRow | Unread | Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +71,11 @@ class Place:
 
     def following(self, page: Page) -> Place:
         """The place behind the last row of `page`, which began here."""
-        keys = [item.expected_start_time for item in page.items]
+        keys = [None if isinstance(item, Skipped) else item.expected_start_time for item in page.items]
         key = next((key for key in reversed(keys) if key), None)
-        poisoned = self.poisoned | _named(item for item in page.items if item.expected_start_time is None)
+        poisoned = self.poisoned | _named(
+            item for item, own_key in zip(page.items, keys, strict=True) if own_key is None
+        )
         if key is None or key == self.after:
             offset = self.offset + _count_nameless(page.items)
             return replace(self, tie=self.tie | _named(page.items), poisoned=poisoned, offset=offset)
@@ -77,13 +84,15 @@ class Place:
 
 
 def _named(items: Iterable[Item]) -> frozenset[str]:
-    ids = (item.key if isinstance(item, Unread) else str(item.id) for item in items if not _is_nameless(item))
-    return frozenset(ids)
+    ids = (_name(item) for item in items)
+    return frozenset(name for name in ids if name is not None)
 
 
-def _is_nameless(item: Item) -> bool:
-    return isinstance(item, Unread) and not item.is_named
+def _name(item: Item) -> str | None:
+    if isinstance(item, RunRow):
+        return str(item.id)
+    return item.key if isinstance(item, Unread) and item.is_named else None
 
 
 def _count_nameless(items: tuple[Item, ...]) -> int:
-    return sum(map(_is_nameless, items))
+    return sum(_name(item) is None for item in items)

@@ -1,6 +1,10 @@
 """What the Prefect API answers, as far as it is used, and its translation into the project's words.
 
 Every field that is not named here is skipped unread; parameters make rows of up to 512 KiB.
+
+Whoever may start a flow run chooses most of it, so all of it is bounded here. What is only shown is cut. What is
+compared with something (a pid, a pool, a tag) is never cut, since it might then be equal to another: a row with one
+that is absurdly long is not understood, so it is skipped, and told.
 """
 
 from __future__ import annotations
@@ -14,15 +18,42 @@ import msgspec
 
 from reconciler.model import FlowRun, Heartbeat, RunId, StateRecord, StateType
 from reconciler.prefect_api.pools import KUBERNETES, WorkPool
+from reconciler.words import clipped, legible, one_line
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
 _HEARTBEAT_OF = "prefect.flow-run."
+_NAME = 300  # characters
+_KEY = 2000  # of what is compared
+_TAGS = 20_000  # of all tags together
+_MOMENT = 100  # of a time as text
+_YEARS = range(1900, 9000)  # of others the sums of times leave what Python can count
+
+
+def in_range(time: datetime | None) -> datetime | None:
+    """A time that can be reckoned with. One that cannot is as good as none."""
+    return time if time is not None and time.year in _YEARS else None
+
+
+def _known(time: datetime, what: str) -> None:
+    if time.year not in _YEARS:
+        raise ValueError(f"{what} is in the year {time.year}")
+
+
+def _short(value: object, what: str, limit: int = _KEY) -> None:
+    """For `__post_init__`: msgspec makes a ValueError one of its own."""
+    if isinstance(value, str) and len(value) > limit:
+        raise ValueError(f"{what} has {len(value)} characters")
 
 
 class StateDetails(msgspec.Struct):
     scheduled_time: Time | None = None
     transition_id: str | None = None
+
+    def __post_init__(self) -> None:
+        self.scheduled_time = in_range(self.scheduled_time)
 
 
 class State(msgspec.Struct):
@@ -31,6 +62,10 @@ class State(msgspec.Struct):
     timestamp: Time
     name: str | None = None
     state_details: StateDetails | None = None
+
+    def __post_init__(self) -> None:
+        _known(self.timestamp, "the time of its state")
+        self.name = clipped(self.name, _NAME) if self.name else None
 
     @property
     def title(self) -> str:
@@ -64,6 +99,10 @@ class Labels(msgspec.Struct):
     worker: object = msgspec.field(default=None, name="prefect.worker.name")
     worker_type: object = msgspec.field(default=None, name="prefect.worker.type")
 
+    def __post_init__(self) -> None:
+        _short(self.worker, "its label prefect.worker.name")
+        _short(self.worker_type, "its label prefect.worker.type")
+
 
 class Policy(msgspec.Struct):
     retry_type: str | None = None
@@ -82,7 +121,7 @@ class RunRow(msgspec.Struct):
     created: Time | None = None
     expected_start_time: str | None = None  # verbatim: it is the key of the next page
     next_scheduled_start_time: Time | None = None
-    run_count: int = 0
+    run_count: Count = 0
     infrastructure_pid: str | None = None
     work_pool_name: str | None = None
     work_queue_name: str | None = None
@@ -95,6 +134,17 @@ class RunRow(msgspec.Struct):
     total_run_time: float = 0.0  # seconds in RUNNING states that are over
     estimated_run_time: float | None = None
 
+    def __post_init__(self) -> None:
+        self.name = clipped(self.name, _NAME)
+        self.created, self.next_scheduled_start_time = in_range(self.created), in_range(self.next_scheduled_start_time)
+        _short(self.expected_start_time, "its expected start", _MOMENT)
+        _short(self.infrastructure_pid, "its infrastructure_pid")
+        _short(self.work_pool_name, "the name of its work pool")
+        _short(self.work_queue_name, "the name of its work queue")
+        _short(self.retry_type, "its kind of retry", _NAME)
+        if sum(map(len, self.tags)) > _TAGS:  # none may be left out: it may be the one that the operator excludes
+            raise ValueError(f"its {len(self.tags)} tags have more than {_TAGS} characters")
+
     @property
     def server_time(self) -> datetime | None:
         """When the server wrote this row, to the microsecond: of a RUNNING run it tells the time since its state.
@@ -104,7 +154,10 @@ class RunRow(msgspec.Struct):
         """
         if self.state.type is not StateType.RUNNING or self.estimated_run_time is None:
             return None
-        return self.state.timestamp + timedelta(seconds=self.estimated_run_time - self.total_run_time)
+        try:
+            return self.state.timestamp + timedelta(seconds=self.estimated_run_time - self.total_run_time)
+        except OverflowError:
+            return None
 
     @property
     def names_cluster(self) -> bool:
@@ -121,6 +174,10 @@ class RowEdge(msgspec.Struct):
     id: UUID | None = None
     expected_start_time: str | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.expected_start_time or "") > _MOMENT:
+            self.expected_start_time = None
+
 
 class TransitionDetails(msgspec.Struct):
     reason: str | None = None
@@ -133,16 +190,23 @@ class Transition(msgspec.Struct):
     state: State | None = None
     details: TransitionDetails | None = None
 
+    def __post_init__(self) -> None:
+        self.status = legible(one_line(self.status, 60))
+
     @property
     def reason(self) -> str:
-        return (self.details and self.details.reason) or "no reason given"
+        return legible(one_line((self.details and self.details.reason) or "no reason given"))
 
 
 class EventCount(msgspec.Struct):
     value: str
-    count: int
+    count: Count
     start_time: Time
     end_time: Time
+
+    def __post_init__(self) -> None:
+        _known(self.start_time, "the first heartbeat")
+        _known(self.end_time, "the last heartbeat")
 
     def heartbeat(self) -> tuple[RunId, Heartbeat] | None:
         """The run and its heartbeats; None if the events are of something else."""
@@ -197,6 +261,6 @@ def _text(label: object) -> str | None:
 
 def _time(text: str | None) -> datetime | None:
     try:
-        return msgspec.convert(text, Time) if text else None
+        return in_range(msgspec.convert(text, Time)) if text else None
     except msgspec.ValidationError:
         return None

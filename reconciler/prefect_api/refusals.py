@@ -11,16 +11,22 @@ import msgspec
 
 from reconciler.ports import OrchestratorError
 from reconciler.prefect_api.connection import Connection
+from reconciler.words import clipped, legible
 
 _PUBLIC_HEADERS = frozenset(
     {"host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length"}
 )
 _SHORTEST_SECRET = 6
+_WORDS = 100_000  # characters of the server's words that are looked at
 _SCHEMES = frozenset({"Bearer", "Basic"})
 
 
 class ServerFault(OrchestratorError):
     """The server answered 500: it met something that it cannot handle, and asking again would not help."""
+
+
+class TooLarge(OrchestratorError):
+    """The answer was longer than any that is read."""
 
 
 class TryAgain(Exception):
@@ -44,10 +50,12 @@ def reason_given(response: httpx.Response) -> str:
     """The server's own words about an error, one line, at most 200 characters, without our secrets; may be empty."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     words = problem.detail or problem.exception_message
-    return _without_secrets(" ".join(words.split()), response.request)[:200] if isinstance(words, str) else ""
+    if not isinstance(words, str):
+        return ""
+    return legible(_without_secrets(" ".join(words[:_WORDS].split()), response.request)[:200])
 
 
 def _without_secrets(words: str, request: httpx.Request) -> str:
@@ -130,8 +138,12 @@ def _kind(error: httpx.HTTPError) -> str:
 
 def _redirect(settings: Connection, response: httpx.Response) -> OrchestratorError:
     # the rest of the location may carry a token of a login page
-    target = urlsplit(response.headers.get("Location", ""))
-    where = f"{target.scheme}://{target.hostname}" if target.scheme and target.hostname else "another path of its own"
+    try:
+        target = urlsplit(response.headers.get("Location", ""))
+        host = legible(clipped(target.hostname or "", 300))
+    except ValueError:
+        host = ""
+    where = f"{target.scheme}://{host}" if host and target.scheme in {"http", "https"} else "another path of its own"
     return OrchestratorError(
         f"the Prefect API at {settings.address} redirects to {where}: set PREFECT_API_URL to the API's own address"
     )

@@ -11,6 +11,7 @@ from reconciler.model import ClockOffset
 # `Date` has whole seconds, and uvicorn renews it only once a second: seen 0 to 1.7 s behind on Prefect 3.8.8 under
 # no load. The rest is for a busy event loop.
 _DATE_IS_BEHIND = timedelta(seconds=2.5)
+_CENTURY = timedelta(days=36525)  # a clock that is off by more would take other times out of all bounds
 _UNASKED = ClockOffset(timedelta(0), timedelta(seconds=5))
 
 
@@ -26,6 +27,8 @@ class ServerClock:
         self._bounds: tuple[timedelta, timedelta] | None = None
 
     def observe(self, date: datetime, sent: datetime, received: datetime) -> None:
+        if abs(date - received) > _CENTURY:  # no clock, but an answer of somebody's making
+            return
         low, high = date - received, date + _DATE_IS_BEHIND - sent
         if high < low:  # our clock was set back while we waited
             return
@@ -61,7 +64,7 @@ def parse_http_date(text: str) -> datetime | None:
     """An HTTP date, aware; None if it is none."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, IndexError):  # it meets the one or the other, by what is wrong
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -21,6 +21,7 @@ from reconciler.ports import OrchestratorError
 from reconciler.prefect_api.connection import Connection, open_client
 from reconciler.prefect_api.refusals import (
     Stale,
+    TooLarge,
     TryAgain,
     is_distrust,
     is_route_missing,
@@ -30,12 +31,15 @@ from reconciler.prefect_api.refusals import (
     unreachable,
 )
 from reconciler.prefect_api.server_clock import ServerClock, retry_after
+from reconciler.words import legible, one_line
 
 T = TypeVar("T")
 
 _ATTEMPTS = 6
 _LONGEST_RETRY_AFTER = 30.0
+_LARGEST = 64 * 2**20  # bytes of an answer, unpacked: 200 rows of 300 KiB
 _COME_BACK_LATER = frozenset({429, 502, 503, 504})  # 503: usual on SQLite ("database is locked")
+_OF_THE_WIRE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
 _log = structlog.get_logger(__name__)
@@ -133,9 +137,10 @@ class Transport:
         """The answer's body as `shape`. Raises OrchestratorError naming `what` it should have been."""
         try:
             return msgspec.json.decode(answer.body, type=shape)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            why = legible(one_line(error))  # it quotes what it met
             raise OrchestratorError(
-                f"the Prefect API at {self.settings.address} answered something else than {what}: {error}"
+                f"the Prefect API at {self.settings.address} answered something else than {what}: {why}"
             ) from None
 
     def close(self) -> None:
@@ -173,22 +178,25 @@ class Transport:
         return Answer(response.status_code, response.content, sent, started, answered, response)
 
     def _whole(self, response: httpx.Response) -> httpx.Response:
-        """Read the body. httpx bounds each wait for a piece of it, and not their number; the deadline bounds all."""
+        """Read the body. httpx bounds each wait for a piece of it, not their number, nor what it unpacks to."""
         with closing(response):
-            if response.is_stream_consumed:
-                return response
-            pieces = []
-            for piece in response.iter_raw():
+            pieces, size = list[bytes](), 0
+            for piece in response.iter_bytes():
                 pieces.append(piece)
+                size += len(piece)
+                if size > _LARGEST:
+                    self.errors += 1
+                    raise TooLarge(
+                        f"the Prefect API at {self.settings.address} gave an answer of more than {_LARGEST >> 20} MiB"
+                    )
                 if self.monotonic() > self.deadline:
                     self.errors += 1
                     raise OrchestratorError(
                         f"the Prefect API at {self.settings.address} did not answer to the end before the deadline "
                         "of the pass (cycle_deadline)"
                     )
-        return httpx.Response(
-            response.status_code, headers=response.headers, content=b"".join(pieces), request=response.request
-        )
+        plain = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_WIRE]
+        return httpx.Response(response.status_code, headers=plain, content=b"".join(pieces), request=response.request)
 
     def _limit(self, request: httpx.Request, left: float) -> None:
         """Begin nothing after the pass's deadline, and let no single wait outlast it."""
@@ -202,6 +210,10 @@ class Transport:
         answer = self.once("GET", f"/csrf-token?client={self._csrf_client}", accept={404, 422})
         if answer.status == httpx.codes.OK:
             token = self.decode(answer, _CsrfToken, "a CSRF token").token
+            if not (token.isascii() and token.isprintable()):  # it would spoil every later request
+                raise OrchestratorError(
+                    f"the Prefect API at {self.settings.address} gave a CSRF token that no header can carry"
+                )
             self._client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": self._csrf_client})
 
     def _back_off(self, error: Exception) -> bool | float:
@@ -219,7 +231,7 @@ class Transport:
 
 
 class _CsrfToken(msgspec.Struct):
-    token: str
+    token: Annotated[str, msgspec.Meta(max_length=4000)]
 
 
 def _is_about_csrf(reason: str) -> bool:

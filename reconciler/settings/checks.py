@@ -5,6 +5,7 @@ A setting that is wrong by itself is left out, so that one mistake is told once.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
@@ -17,6 +18,7 @@ from reconciler.settings.model import ApiSettings, ScopeSettings, Settings
 from reconciler.settings.sources import Layer
 
 _SECRETS = ("key", "auth_string")
+_HOST = re.compile(r"\*|(\*\.)?[^\s*/:@\[\]]+")
 
 
 def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> Iterator[str]:
@@ -36,6 +38,12 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
             f"({durations.text(policy.settle_failed)}), but a run that exited with code 0 has most likely reported or "
             f"is about to; write at least {durations.text(policy.settle_failed)}"
         )
+    for name in sorted(settings.daemon.allowed_hosts):
+        if not _HOST.fullmatch(name):
+            yield (
+                f"daemon.allowed_hosts: '{name[:60]}' is not a name; write it without scheme and port, such as "
+                '"status.example.com", or "*.example.com" for all below that'
+            )
     yield from _scopes(settings.scopes)
 
 

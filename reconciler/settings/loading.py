@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,26 @@ def _read(path: Path, named_by: str) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def _validated(given: Layer) -> tuple[Settings, frozenset[str], list[str]]:
-    """Give the settings, without what is wrong by itself; the paths of that; and the sentences about it."""
-    try:
-        return Settings(**nested(given)), frozenset(), []
-    except ValidationError as error:
-        places = {item["loc"] for item in error.errors(include_url=False, include_input=False)}
-        sentences = in_words(error, known_keys(), lambda location: _placed(location, given))
-    broken = frozenset(_path(location) for location in places if not _in_scope(location))
-    rest = {path: value for path, value in given.items() if path not in broken}
-    bad_scopes = {location[1] for location in places if _in_scope(location)}
-    if bad_scopes:
-        scopes = [scope for number, scope in enumerate(_scope_tables(given)) if number not in bad_scopes]
-        rest["scopes"] = given["scopes"]._replace(value=scopes)
-    return Settings(**nested(rest)), broken, sentences
+    """Give the settings, without what is wrong by itself; the paths of that; and the sentences about it.
+
+    In rounds: what a table that is none hid may be wrong by itself, once that is left out.
+    """
+    rest, broken, sentences = dict(given), frozenset[str](), list[str]()
+    while True:
+        try:
+            return Settings(**nested(rest)), broken, sentences
+        except ValidationError as error:
+            places = {item["loc"] for item in error.errors(include_url=False, include_input=False)}
+            sentences += in_words(error, known_keys(), partial(_placed, given=rest))
+        broken |= {_path(location) for location in places if not _in_scope(location)}
+        fewer = {path: value for path, value in rest.items() if path not in broken}
+        bad_scopes = {location[1] for location in places if _in_scope(location)}
+        if bad_scopes:
+            scopes = [scope for number, scope in enumerate(_scope_tables(rest)) if number not in bad_scopes]
+            fewer["scopes"] = rest["scopes"]._replace(value=scopes)
+        if fewer == rest:  # nothing can be left out, so nothing is kept
+            fewer = {}
+        rest = fewer
 
 
 def _in_scope(location: tuple[int | str, ...]) -> bool:

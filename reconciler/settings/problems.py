@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.words import clipped, legible
+
 _SECRET = ("api.key", "api.auth_string", "api.headers", "api.url")
 _HEADERS = """must be a table of text (in a variable: a JSON object such as {"X-Name": "value"})"""
 # By pydantic's type of error; the names in braces are of its context.
@@ -42,8 +44,8 @@ class ConfigError(Exception):
     """The configuration cannot be used. `str()` gives every problem, one per line; `file` is the file read, if any."""
 
     def __init__(self, problems: Sequence[str], file: Path | None = None) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(clipped(legible(problem)) for problem in problems)
+        super().__init__("\n".join(self.problems))
         self.file = file
 
 

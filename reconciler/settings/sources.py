@@ -106,6 +106,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any] | None:
         raise FileError(f"{what} {path} cannot be read: {error.strerror}; the service's user needs to") from None
     except UnicodeDecodeError as error:
         raise FileError(f"{what} {path} is not UTF-8 text, at byte {error.start}") from None
+    except RecursionError:
+        raise FileError(f"{what} {path} is nested too deep") from None
     except tomllib.TOMLDecodeError as error:
         raise FileError(f"{what} {path} is not valid TOML: {_where(str(error))}") from None
 
@@ -164,7 +166,7 @@ def json_or_text(value: str) -> object:
     """Read JSON; what is none stays text, and fails when it is validated."""
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -145,11 +145,54 @@ def test_a_poisoned_row_in_a_tie(server: FakePrefect) -> None:
     assert len(listing.problems) == 1
 
 
-def test_too_many_poisoned_rows_are_an_error(server: FakePrefect) -> None:
-    server.poisoned = {server.add()["id"] for _ in range(25)}
-    server.add()
-    with pytest.raises(OrchestratorError, match="500 for more than 20 single flow runs"):
-        connect(server).in_flight()
+@pytest.mark.parametrize("has_ui", [True, False])
+def test_the_poisoned_rows_of_one_tenant_hide_no_others(server: FakePrefect, *, has_ui: bool) -> None:
+    server.has_ui = has_ui
+    server.poisoned = {server.add()["id"] for _ in range(60)}
+    expected = {server.add()["id"] for _ in range(340)}
+    server.poisoned |= {server.add()["id"] for _ in range(10)}
+    api = connect(server)
+    listing = api.in_flight()
+    assert ids(listing) == expected
+    assert len(listing.problems) == 70
+    assert listing.is_whole, "single rows are missing, and all of them are told"
+    assert api.calls < 600
+
+
+def test_where_no_row_can_be_read_the_server_fails(server: FakePrefect) -> None:
+    server.poisoned = {server.add()["id"] for _ in range(300)}
+    api = connect(server)
+    with pytest.raises(OrchestratorError, match="status 500 for every flow run that was tried: see the server's log"):
+        api.in_flight()
+    assert api.calls < 200
+
+
+def test_the_search_for_poisoned_rows_takes_its_share_of_the_pass(server: FakePrefect) -> None:
+    """Then what fails is stepped over, page by page; what can be read is still judged."""
+    runs = [server.add() for _ in range(1000)]
+    server.poisoned = {run["id"] for run in runs[:800:5]}
+    ticks = iter(range(1_000_000))
+    api = connect(server, monotonic=lambda: next(ticks) / 20)
+    api.begin(deadline=200.0)
+    listing = api.in_flight()
+    assert {run["id"] for run in runs[800:]} <= ids(listing) <= {run["id"] for run in runs} - server.poisoned
+    assert not listing.is_whole
+    assert "were stepped over" in listing.problems[0]
+    assert len(server.requests) < 4000
+
+
+def test_an_answer_that_is_too_long_is_asked_for_by_halves(
+    server: FakePrefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.prefect_api.transport._LARGEST", 200_000)
+    expected = {server.add(parameters="x" * 3000)["id"] for _ in range(150)}
+    huge = server.add(parameters="x" * 300_000)["id"]
+    expected |= {server.add()["id"] for _ in range(60)}
+    listing = connect(server).in_flight()
+    assert ids(listing) == expected
+    assert listing.is_whole
+    assert len(listing.problems) == 1
+    assert f"flow run {huge} cannot be read: the Prefect API at" in listing.problems[0]
 
 
 def test_a_passing_500_is_no_poisoned_row(server: FakePrefect) -> None:

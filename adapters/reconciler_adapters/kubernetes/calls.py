@@ -31,6 +31,7 @@ SeenT = TypeVar("SeenT")
 _PAGE = 500
 _RESTARTS = 3  # of a list whose continue token expired while it was read
 _CHUNK = 1 << 16
+_LARGEST = 1 << 28  # bytes of a page: 500 objects, of which etcd takes up to 1.5 MiB each, are seldom a tenth
 _ERRORS_KEPT = 1 << 14  # bytes of an error's body
 _WHOLE = "application/json"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -147,7 +148,7 @@ class Conversation:
         return text
 
     def _chunks(self, response: BaseHTTPResponse, limit: int | None) -> Iterator[bytes]:
-        """The body, read as it comes in, so that one that drips ends by our deadline as well."""
+        """The body, read as it comes in, so that one that drips ends by our deadline, and one without end as well."""
         size = 0
         while chunk := response.read1(_CHUNK):
             yield chunk
@@ -155,6 +156,8 @@ class Conversation:
             self._seconds_left()
             if limit is not None and size >= limit:
                 return
+            if size > _LARGEST:
+                raise msgspec.ValidationError(f"it is longer than {_LARGEST >> 20} MiB")
 
     @cached_property
     def _credentials(self) -> dict[str, str]:
@@ -192,7 +195,7 @@ def conversation(connection: Connection, deadline: float) -> Iterator[Conversati
     try:
         yield Conversation(connection, deadline)
     # ValueError: what cannot be decoded, msgspec's errors among them; RecursionError: what is nested without end.
-    except (Refused, HTTPError, OSError, ValueError, RecursionError) as error:
+    except (Refused, HTTPError, OSError, ValueError, RecursionError, OverflowError) as error:
         kind, cause, remedy = explain(error, max(deadline - began, 0.0))
         raise kind(f"Kubernetes API at {connection.shown_url}: {cause}; {remedy}") from error
 
@@ -236,7 +239,7 @@ def _failed(chain: list[BaseException], seconds: float) -> tuple[type[AdapterErr
             f"timed out after {seconds:.1f} s",
             "see whether the API server is overloaded",
         ),
-        ((ValueError, RecursionError), "its answer cannot be read ({error})", running),
+        ((ValueError, RecursionError, OverflowError), "its answer cannot be read ({error})", running),
     )
     for kinds, cause, remedy in table:
         for error in chain:

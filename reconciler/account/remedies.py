@@ -1,0 +1,96 @@
+"""What would change a verdict that time does not: evidence, or a switch that a person may turn. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from reconciler.evidence import Line
+from reconciler.model import Guard, Verdict
+from reconciler.plan import Finding, Mode, Policy
+from reconciler.snapshot import Snapshot
+
+# No time ends these: whatever comes later must be asked for without them.
+ENDLESS = frozenset({Guard.AGAIN, Guard.LISTING, Guard.SELECTION, Guard.OPT_OUT, Guard.TRUST, Guard.MODE})
+
+
+def needed_evidence(snapshot: Snapshot, finding: Finding) -> str:
+    """What would change a verdict that time does not."""
+    if finding.guard is not None:
+        return _EVIDENCE.get(finding.guard, f"that nothing speaks against it any more ({finding.guard})")
+    if finding.verdict is Verdict.HEALTHY:
+        return "an end: nothing is written while its resource, or its parent, lives"
+    if finding.verdict is Verdict.UNMANAGED:
+        nameless = finding.run.pid is None and finding.run.work_pool is None
+        nothing = "nothing that can be configured: neither pid nor work pool says where it runs"
+        return nothing if nameless else "what its reason says: the configuration, or that its resource is seen once"
+    if finding.verdict is Verdict.UNKNOWN:
+        return f"an answer of {_silent(snapshot)}"
+    if finding.verdict is Verdict.HELD:
+        return f"a person: what rule {finding.rule} finds is shown, and never written"
+    (case,) = snapshot.cases
+    if case.history and case.history[-1].id != finding.run.state_id:
+        return "another look: its state changed while it was looked at"
+    return "something else than time: nothing is due within 24 h"
+
+
+def _silent(snapshot: Snapshot) -> str:
+    (case,) = snapshot.cases
+    names = [look.scope for look in case.looks if look.error or snapshot.scopes[look.scope].incomplete]
+    return " and ".join(f"scope '{name}'" for name in names) or "what could not tell"
+
+
+_EVIDENCE = {
+    Guard.AGAIN: "a person: it was crashed by us in this attempt and came back, and that is done once",
+    Guard.LISTING: "a list of flow runs that does not break off",
+    Guard.LIFE_SIGN: "an answer about its life signs",
+}
+
+
+def _settling(line: Line, finding: Finding) -> tuple[str, Line]:
+    if line.policy.mode is Mode.OBSERVE:
+        return 'mode = "settle" under [policy]', replace(line, policy=replace(line.policy, mode=Mode.SETTLE))
+    name = finding.scope or ""
+    return f"mode = \"settle\" in scope '{name}'", _with_scope(line, name, observes=False)
+
+
+def _selected(line: Line, finding: Finding) -> tuple[str, Line]:
+    del finding
+    every = frozenset[Any]()
+    return "a pass without --pool and --run", replace(
+        line, policy=replace(line.policy, only_pools=every, only_runs=every)
+    )
+
+
+def _taken_in(line: Line, finding: Finding) -> tuple[str, Line]:
+    del finding
+    none = {one.name: frozenset[str]() for one in fields(Policy) if one.name.startswith(("include_", "exclude_"))}
+    changed = replace(line.policy, **none)  # type: ignore[arg-type]
+    return "that exclude_* and include_* under [policy] let it be settled", replace(line, policy=changed)
+
+
+def _trusted(line: Line, finding: Finding) -> tuple[str, Line]:
+    name = finding.scope or ""
+    return f"`reconcile --trust {name}`", _with_scope(line, name, distrusted_since=None)
+
+
+def _lost(line: Line, finding: Finding) -> tuple[str, Line]:
+    name = finding.scope or ""
+    policy = replace(line.policy, accepted_losses=line.policy.accepted_losses | {name})
+    return f"`reconcile --accept-scope-loss {name}`, if what ran there is lost", replace(line, policy=policy)
+
+
+def _with_scope(line: Line, name: str, **changes: Any) -> Line:
+    scopes = {**line.snapshot.scopes, name: replace(line.snapshot.scopes[name], **changes)}
+    return replace(line, snapshot=replace(line.snapshot, scopes=scopes))
+
+
+# What a person may switch: told with what would follow.
+SWITCHES: Mapping[Guard, Callable[[Line, Finding], tuple[str, Line]]] = {
+    Guard.MODE: _settling,
+    Guard.SELECTION: _selected,
+    Guard.OPT_OUT: _taken_in,
+    Guard.TRUST: _trusted,
+    Guard.BREAKER: _lost,
+}

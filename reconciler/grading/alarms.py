@@ -1,0 +1,38 @@
+"""The sentences about false crashes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from reconciler.grading.cases import DISTRUST_COUNT, Case
+
+
+def false_crash_sentence(case: Case, count: int) -> str:
+    """Say it loud; `count` are the scope's of the last 24 h."""
+    trust = (
+        f"{count} of {DISTRUST_COUNT} within 24 h that make scope '{case.scope}' untrusted"
+        if count < DISTRUST_COUNT
+        else f"{count} within 24 h, so scope '{case.scope}' is not trusted any more: nothing is settled there until "
+        f"`reconcile --trust {case.scope}`"
+    )
+    resource = f"its resource was {case.resource}" if case.resource else "its resource was never seen"
+    return f"FALSE CRASH: {_settled(case)}, and {case.why}; {resource}; it was judged on: {case.died}; {trust}"
+
+
+def unclear_sentence(case: Case) -> str:
+    return f"perhaps a false crash, which is not counted: {_settled(case)}, and {case.why}"
+
+
+def distrusted_sentence(scope: str, since: datetime) -> str:
+    return (
+        f"scope '{scope}' is not trusted since {_moment(since)}, for false crashes were found: nothing is settled "
+        f"there until `reconcile --trust {scope}` (see `reconcile report`)"
+    )
+
+
+def _settled(case: Case) -> str:
+    return f"flow run {case.run_id} ({case.name}) was set to Crashed by us at {_moment(case.judged_at)}"
+
+
+def _moment(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

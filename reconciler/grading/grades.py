@@ -1,0 +1,125 @@
+"""The grades: what a run's history, its resources and its age say of a verdict. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from reconciler.grading.cases import STAYED, WATCHED_FOR, Case, Grade, Kind, Opinion
+from reconciler.grading.sequel import Author, Sequel, Step, after_crash, after_state
+from reconciler.model import FlowRun, StateRecord, StateType
+from reconciler.words import legible, span
+
+DELETED = Opinion(Grade.UNGRADED, "was deleted", is_final=True)
+
+
+def by_history(case: Case, history: Sequence[StateRecord], row: FlowRun | None = None) -> Opinion | None:
+    """What the states after the verdict say of it; None: nothing.
+
+    `row` is the run as it is now, if it is in flight: it tells a retry inside the flow's own process.
+    """
+    if case.kind is Kind.SETTLED:
+        sequel = after_crash(history, case.run_id, case.state_id)
+        return _of_settlement(sequel) if sequel else None
+    sequel = after_state(history, case.run_id, case.state_id)
+    in_process = row is not None and row.awaits_retry_in_process
+    return _of_shadow(sequel, in_process=in_process) if sequel else None
+
+
+def _of_settlement(sequel: Sequel) -> Opinion | None:
+    """A false crash is what the run itself reports in the same attempt, after we set it to Crashed."""
+    unclear: Opinion | None = None
+    for step in sequel.of_the_attempt():
+        if not step.is_life or step.author in (Author.HAND, Author.RECONCILER):
+            continue
+        reported = f"reported {_when(step)}, with no Scheduled between"
+        by_worker = step.type is StateType.FAILED and sequel.never_ran
+        if step.author is Author.RUN and not by_worker:
+            return Opinion(Grade.FALSE, reported, step.record.timestamp, is_final=True)
+        who = "a worker that could not submit it says that too" if by_worker else "who set that cannot be told"
+        unclear = unclear or Opinion(Grade.UNCLEAR, f"{reported}; {who}", step.record.timestamp)
+    if unclear is not None or not sequel.steps:
+        return unclear
+    if (again := sequel.next_attempt) is not None:
+        return Opinion(Grade.OPEN, f"was given another attempt: {_when(again)}", again.record.timestamp)
+    last = sequel.steps[-1]
+    return Opinion(Grade.OPEN, f"was set to {_when(last)} {last.author}", last.record.timestamp)
+
+
+def _of_shadow(sequel: Sequel, *, in_process: bool) -> Opinion | None:
+    """Whoever reports after the verdict was alive; whom others ended as Crashed or Cancelled was not."""
+    by_others: Opinion | None = None
+    for step in sequel.of_the_attempt():
+        if step.is_life:
+            return _reported(step, sequel) if step.author is Author.RUN else by_others or _set(step)
+        if not step.is_ended_by_others or by_others is not None:
+            continue
+        if step.author is Author.RECONCILER:
+            return _settled_for_real(step)
+        why, at = f"was settled by others: {_when(step)}", step.record.timestamp
+        by_others = Opinion(Grade.RIGHT, why, at, others_settled_at=at)
+    again = sequel.next_attempt
+    if by_others is not None or again is None:
+        return by_others
+    at = again.record.timestamp
+    if sequel.retries_in_process(is_waiting=in_process):
+        return Opinion(Grade.FALSE, f"showed life: {_when(again)} in its own process", at, is_final=True)
+    return Opinion(Grade.UNGRADED, f"was rescheduled: {_when(again)}", at, is_final=True)
+
+
+def _reported(step: Step, sequel: Sequel) -> Opinion:
+    at = step.record.timestamp
+    if not step.type.is_terminal:
+        return Opinion(Grade.FALSE, f"showed life: it went on to {_when(step)}", at, is_final=True)
+    if step.type is StateType.FAILED and sequel.never_ran:
+        return Opinion(Grade.UNGRADED, f"was reported {_when(step)}, by itself or by a worker", at, is_final=True)
+    return Opinion(Grade.FALSE, f"ended by itself: it reported {_when(step)}", at, is_final=True)
+
+
+def _set(step: Step) -> Opinion:
+    return Opinion(Grade.UNGRADED, f"was set to {_when(step)} {step.author}", step.record.timestamp, is_final=True)
+
+
+def _settled_for_real(step: Step) -> Opinion:
+    """From now on the settlement is what is watched."""
+    return Opinion(Grade.UNGRADED, f"was settled by a reconciler: {_when(step)}", step.record.timestamp, is_final=True)
+
+
+def alive(title: str, what: str, at: datetime) -> Opinion:
+    """Its resource was seen alive after the verdict; `at` is ours."""
+    return Opinion(Grade.FALSE, f"showed life: {title} {what}, seen {_moment(at)}", is_final=True)
+
+
+def life_sign(what: str, at: datetime) -> Opinion:
+    """It did something after the verdict; `at` is ours."""
+    return Opinion(Grade.FALSE, f"showed life: a {what} of {_moment(at)}", is_final=True)
+
+
+def by_age(case: Case, now: datetime, *, stays_zombie: bool) -> Opinion | None:
+    """What the time says that went by without another sign; None: nothing yet.
+
+    `stays_zombie`: this pass still judges the run as it did. One that nobody could look at proves nothing.
+    """
+    age = case.age(now)
+    if age >= WATCHED_FOR:
+        return _at_the_end(case)
+    if case.kind is Kind.SHADOW and case.grade is Grade.OPEN and stays_zombie and age >= STAYED:
+        return Opinion(Grade.RIGHT, f"stayed a zombie: it has not moved for {span(age)}")
+    return None
+
+
+def _at_the_end(case: Case) -> Opinion:
+    if case.kind is Kind.SETTLED and case.grade is Grade.OPEN:
+        note = f" ({case.why})" if case.why else ""
+        return Opinion(Grade.RIGHT, f"showed no life for {span(WATCHED_FOR)}{note}", is_final=True)
+    if case.grade is Grade.OPEN:
+        return Opinion(Grade.UNGRADED, f"was not looked at again within {span(WATCHED_FOR)}", is_final=True)
+    return Opinion(case.grade, case.why, is_final=True)
+
+
+def _when(step: Step) -> str:
+    return f"{legible(step.record.name)[:60]} at {_moment(step.record.timestamp)}"
+
+
+def _moment(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
