@@ -6,11 +6,8 @@ share one SQLite file, so that neither undoes the other's notes.
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,14 +15,13 @@ from pathlib import Path
 from reconciler.clock import Reading
 from reconciler.model import RunId, Sighting
 from reconciler.rows import TROUBLE, moment_of, row_of, sighting_of, text_of
-from reconciler.state_files import distrusted, open_private
+from reconciler.state_database import StateDatabase
 from reconciler.timekeeping import follow, jump
 
-_PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
 _KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
 _CHUNK = 500  # SQLite's bound on variables is 999 in old builds
-_VERSION = 3
+_VERSION, _READABLE = 3, (2, 3)  # 2 had no outages
 _DROP = "".join(
     f"drop table if exists {table};" for table in ("sightings", "identities", "breakers", "outages", "clock")
 )
@@ -58,7 +54,6 @@ on conflict do update set
   live_seen = coalesce(excluded.live_seen, live_seen),
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
-_MAY_ONLY_READ = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +65,21 @@ class Known:
     former: str | None = None
 
 
-class Memory:
+class Memory(StateDatabase):
     """Never raises: what cannot be read or kept becomes one of `problems`, and the pass goes on without it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.problems: list[str] = []  # of this pass
-        self._path = path
-        self._database = self._open()
-        self._lasting = tuple(self.problems)
-
-    def close(self) -> None:
-        self._database.close()
+        super().__init__(path, _prepare, title="memory", loss="which may delay verdicts")
 
     def keep_time(self, reading: Reading, now: datetime) -> datetime | None:
         """Begin a pass: move what is remembered if our clock was set or slept since the last, and say when that was.
 
         `now` and the answer are ours, after the jump. None: no jump is known of in this run of the machine.
         """
-        self.problems = list(self._lasting)
+        self.begin()
         jumped: datetime | None = now  # what cannot be read says nothing of how our clock was before
-        with self._trying("keep the time"):
-            self._database.executescript(f"pragma query_only = 0; {_PATIENT}")
+        with self.trying("keep the time"):
+            self._database.execute("pragma query_only = 0")
             try:
                 jumped, is_news = jump(self._database, reading, now)  # known also when it cannot be written
                 if is_news:
@@ -106,24 +95,24 @@ class Memory:
         found: dict[RunId, list[Sighting]] = {}
         asked = {str(run_id): run_id for run_id in run_ids}
         texts = list(asked)
-        with self._trying("read sightings"):
+        with self.trying("read sightings"):
             for start in range(0, len(texts), _CHUNK):
                 chunk = texts[start : start + _CHUNK]
                 marks = ",".join("?" * len(chunk))
                 for row in self._database.execute(f"select * from sightings where run_id in ({marks})", chunk):  # noqa: S608
-                    with self._trying("read a sighting"):
+                    with self.trying("read a sighting"):
                         sighting = sighting_of(row, asked[row[2]])
                         found.setdefault(sighting.resource.run_id, []).append(sighting)
         return found
 
     def note(self, sightings: Iterable[Sighting]) -> None:
-        with self._trying("keep sightings"), self._database:
+        with self.trying("keep sightings"), self._database:
             self._database.executemany(_NOTE, [row_of(sighting) for sighting in sightings])
 
     def forget(self, in_flight: Collection[RunId], now: datetime) -> None:
         """Drop what is no longer of use: old sightings of runs that are over, and all beyond the bound."""
         kept = {str(run_id) for run_id in in_flight}
-        with self._trying("tidy sightings"), self._database:
+        with self.trying("tidy sightings"), self._database:
             query = "select rowid, run_id from sightings where last_seen < ?"
             old = self._database.execute(query, (text_of(now - _KEPT_UNSEEN),)).fetchall()
             over = [(rowid,) for rowid, run_id in old if run_id not in kept]
@@ -137,7 +126,7 @@ class Memory:
     def learn(self, scope: str, identity: str, now: datetime) -> Known:
         """Remember the identity that a scope shows now."""
         known = Known(identity, now)
-        with self._trying("keep identities"), self._database:
+        with self.trying("keep identities"), self._database:
             query = "select identity, since, former from identities where scope = ?"
             row = self._database.execute(query, (scope,)).fetchone()
             if row is not None:
@@ -150,14 +139,14 @@ class Memory:
 
     def breakers(self) -> dict[str, datetime]:
         found: dict[str, datetime] = {}
-        with self._trying("read breakers"):
+        with self.trying("read breakers"):
             rows = self._database.execute("select scope, since from breakers")
             found = {scope: moment_of(since) for scope, since in rows}
         return found
 
     def note_breakers(self, tripped: Collection[str], now: datetime) -> None:
         """Keep since when each breaker is open; the others are closed."""
-        with self._trying("keep breakers"), self._database:
+        with self.trying("keep breakers"), self._database:
             for scope in set(self.breakers()) - set(tripped):
                 self._database.execute("delete from breakers where scope = ?", (scope,))
             self._database.executemany(
@@ -166,13 +155,13 @@ class Memory:
 
     def note_away(self, scope: str) -> None:
         """Keep that the scope could not be asked."""
-        with self._trying("keep an outage"), self._database:
+        with self.trying("keep an outage"), self._database:
             self._database.execute("insert or replace into outages values (?, null)", (scope,))
 
     def note_back(self, scope: str, now: datetime) -> datetime | None:
         """Keep that the scope answered, and say since when it does again; None: it was never away."""
         back: datetime | None = now  # what cannot be read may be an outage
-        with self._trying("keep an outage"), self._database:
+        with self.trying("keep an outage"), self._database:
             row = self._database.execute("select back from outages where scope = ?", (scope,)).fetchone()
             if row is None or row[0] is not None:
                 back = moment_of(row[0]) if row else None
@@ -180,42 +169,10 @@ class Memory:
                 self._database.execute("update outages set back = ? where scope = ?", (text_of(now), scope))
         return back
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            if self._path is not None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if forgeable := distrusted(self._path.parent):
-                    self.problems.append(f"{forgeable}; until then sightings are not kept, which may delay verdicts")
-                    return _connect(None)
-                self._make_private(self._path)
-                return _connect(self._path)
-        except TROUBLE as error:
-            self._note_problem("open the memory", error)
-        return _connect(None)
 
-    def _make_private(self, path: Path) -> None:
-        try:
-            os.close(open_private(path, os.O_RDWR))
-        except OSError as error:
-            if error.errno not in _MAY_ONLY_READ:  # SQLite reads it all the same
-                raise
-
-    @contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except TROUBLE as error:
-            if "locked" in str(error):  # somebody holds the file: this pass does not wait for it again
-                self._database.execute(_HASTY)
-            self._note_problem(what, error)
-
-    def _note_problem(self, what: str, error: BaseException) -> None:
-        where = self._path or "the state"
-        self.problems.append(f"could not {what} in {where} ({error}): going on without, which may delay verdicts")
-
-
-def _connect(path: Path | None) -> sqlite3.Connection:
-    database = sqlite3.connect(path or ":memory:", timeout=3.0, check_same_thread=False)
-    if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's notes may be forgotten
-        database.executescript(_DROP + _SCHEMA)
-    return database
+def _prepare(database: sqlite3.Connection) -> None:
+    (version,) = database.execute("pragma user_version").fetchone()
+    if version not in _READABLE:  # another version's notes may be forgotten
+        database.executescript(_DROP)
+    if version != _VERSION:
+        database.executescript(_SCHEMA)

@@ -170,3 +170,16 @@ def test_since_when_a_scope_answers_again(tmp_path: Path) -> None:
     assert not memory.problems
     memory.close()
     other.close()
+
+
+def test_notes_of_the_version_before_are_kept(tmp_path: Path) -> None:
+    r, path = run(), tmp_path / "m.sqlite3"
+    with closing(Memory(path)) as memory:
+        memory.note([sighting(r)])
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("drop table outages; pragma user_version = 2")
+    with closing(Memory(path)) as memory:
+        assert list(memory.recall([r.id])) == [r.id]
+        memory.note_away("a")
+        assert memory.note_back("a", NOW) == NOW
+        assert not memory.problems

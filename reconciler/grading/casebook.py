@@ -6,26 +6,21 @@ it.
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from reconciler.grading.cases import DISTRUST_COUNT, WATCHED_FOR, Case, Grade, Key, Kind
 from reconciler.grading.rows import COLUMNS, case_of, row_of
-from reconciler.rows import TROUBLE, moment_of, text_of, time_of
-from reconciler.state_files import distrusted, open_private
+from reconciler.rows import moment_of, text_of, time_of
+from reconciler.state_database import StateDatabase
 
 GRADES_FILE = "grades.sqlite3"
 _KEPT_CLOSED = timedelta(days=30)
 _KEPT_CASES = 10_000
 _VERSION = 1
-_PATIENT, _HASTY = "pragma busy_timeout = 3000", "pragma busy_timeout = 0"  # milliseconds
-_MAY_ONLY_READ = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SCHEMA = f"""
 drop table if exists cases;
 drop table if exists scopes;
@@ -51,25 +46,14 @@ class ScopeRecord:
     trusted_at: datetime | None = None  # when a person said so last; false crashes found before count no more
 
 
-class Casebook:
+class Casebook(StateDatabase):
     """Never raises: what cannot be read or kept becomes one of `problems`, and the pass goes on without it."""
 
     def __init__(self, path: Path | None = None, *, most: int = _KEPT_CASES) -> None:
         """`most`: so many cases are kept, those that were closed first going first."""
-        self.problems: list[str] = []
-        self._path, self._most = path, most
-        self._database = self._open()
-        self._lasting = tuple(self.problems)
+        super().__init__(path, _prepare, title="grades", loss="verdicts may stay ungraded")
+        self._most = most
         self._scopes: dict[str, ScopeRecord] = {}  # as last read: a locked file must not make a scope trusted
-
-    def begin(self) -> None:
-        """Begin a pass: its problems are told anew."""
-        self.problems = list(self._lasting)
-        with self._trying("open the grades"):
-            self._database.execute(_PATIENT)
-
-    def close(self) -> None:
-        self._database.close()
 
     def watched(self) -> list[Case]:
         """Every case that is not closed, the oldest first."""
@@ -82,7 +66,7 @@ class Casebook:
     def counts(self) -> tuple[dict[Grade, int], int]:
         """How many would-be settlements have each grade, and how many cases are watched."""
         counts, watched = dict[Grade, int](), 0
-        with self._trying("count grades"):
+        with self.trying("count grades"):
             query = "select grade, count(*) from cases where kind = ? group by grade"
             counts = {Grade(grade): number for grade, number in self._database.execute(query, (str(Kind.SHADOW),))}
             (watched,) = self._database.execute("select count(*) from cases where closed_at is null").fetchone()
@@ -91,7 +75,7 @@ class Casebook:
     def add(self, cases: Collection[Case]) -> list[Case]:
         """Keep new cases, and give those that were; one that is known is left as it is."""
         added = list[Case]()
-        with self._trying("keep cases"), self._database:
+        with self.trying("keep cases"), self._database:
             for case in cases:
                 row = self._database.execute(f"insert or ignore into cases values ({_MARKS})", row_of(case))  # noqa: S608
                 added += [case] if row.rowcount == 1 else []
@@ -100,7 +84,7 @@ class Casebook:
     def change(self, cases: Iterable[Case], now: datetime) -> set[Key]:
         """Keep what became of watched cases, and count false crashes. Gives those that another process had closed."""
         lost = set[Key]()
-        with self._trying("keep grades"), self._database:
+        with self.trying("keep grades"), self._database:
             for case in cases:
                 row = row_of(case)
                 if self._database.execute(_CHANGE, (*row[3:], *row[:3])).rowcount != 1:
@@ -111,7 +95,7 @@ class Casebook:
 
     def tidy(self, now: datetime) -> None:
         """Drop what was closed long ago, and all beyond the bound: closed cases first."""
-        with self._trying("tidy grades"), self._database:
+        with self.trying("tidy grades"), self._database:
             self._database.execute("delete from cases where closed_at < ?", (text_of(now - _KEPT_CLOSED),))
             self._database.execute(
                 "delete from cases where rowid in (select rowid from cases "
@@ -122,7 +106,7 @@ class Casebook:
     def trust(self, scope: str, now: datetime) -> bool:
         """A person trusts the scope again: what was found before counts no more. False: it was not distrusted."""
         was = scope in self.distrusted()
-        with self._trying("keep that a scope is trusted"), self._database:
+        with self.trying("keep that a scope is trusted"), self._database:
             self._database.execute(
                 "insert into scopes (scope, trusted) values (?, ?) "
                 "on conflict do update set trusted = excluded.trusted, distrusted = null",
@@ -137,7 +121,7 @@ class Casebook:
 
     def scopes(self) -> Mapping[str, ScopeRecord]:
         """Every scope that had a false crash, or was trusted again; as it was last known, if it cannot be read."""
-        with self._trying("read which scopes are trusted"):
+        with self.trying("read which scopes are trusted"):
             rows = self._database.execute("select scope, false_crashes, distrusted, trusted from scopes").fetchall()
             self._scopes = {str(row[0]): _record(row) for row in rows}
         return dict(self._scopes)
@@ -145,7 +129,7 @@ class Casebook:
     def recent_false_crashes(self, scope: str, now: datetime) -> int:
         """How many of the scope were found within a day, and since it was trusted last."""
         found = 0
-        with self._trying("count false crashes"):
+        with self.trying("count false crashes"):
             found = self._recent(scope, now)
         return found
 
@@ -169,39 +153,11 @@ class Casebook:
 
     def _read(self, which: str) -> list[Case]:
         found = list[Case]()
-        with self._trying("read cases"):
+        with self.trying("read cases"):
             for row in self._database.execute(f"select {', '.join(COLUMNS)} from cases {which}"):  # noqa: S608
-                with self._trying("read a case"):
+                with self.trying("read a case"):
                     found.append(case_of(row))
         return found
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            if self._path is not None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if forgeable := distrusted(self._path.parent):
-                    self.problems.append(f"{forgeable}; until then grades are not kept")
-                    return _connect(None)
-                _make_private(self._path)
-                return _connect(self._path)
-        except TROUBLE as error:
-            self._note_problem("open the grades", error)
-        return _connect(None)
-
-    @contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except TROUBLE as error:
-            if "locked" in str(error):  # somebody holds the file: this pass does not wait for it again
-                self._database.execute(_HASTY)
-            self._note_problem(what, error)
-
-    def _note_problem(self, what: str, error: BaseException) -> None:
-        where = self._path or "the state"
-        problem = f"could not {what} in {where} ({error}): verdicts go on, and may stay ungraded"
-        if problem not in self.problems:
-            self.problems.append(problem)
 
 
 def _record(row: tuple[str, int, str | None, str | None]) -> ScopeRecord:
@@ -214,16 +170,6 @@ def _record(row: tuple[str, int, str | None, str | None]) -> ScopeRecord:
     )
 
 
-def _make_private(path: Path) -> None:
-    try:
-        os.close(open_private(path, os.O_RDWR))
-    except OSError as error:
-        if error.errno not in _MAY_ONLY_READ:  # SQLite reads it all the same
-            raise
-
-
-def _connect(path: Path | None) -> sqlite3.Connection:
-    database = sqlite3.connect(path or ":memory:", timeout=3.0, check_same_thread=False)
+def _prepare(database: sqlite3.Connection) -> None:
     if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's grades may be forgotten
         database.executescript(_SCHEMA)
-    return database
