@@ -13,6 +13,7 @@ from rich.text import Text
 from reconciler.model import Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding
 from reconciler.snapshot import ScopeView
+from reconciler.words import legible
 
 EXIT_OK, EXIT_INCOMPLETE, EXIT_USAGE, EXIT_ZOMBIES, EXIT_BREAKER, EXIT_BUG, EXIT_CONFIG = 0, 1, 2, 3, 4, 70, 78
 
@@ -53,7 +54,7 @@ def summary(report: CycleReport) -> str:
 def status(report: CycleReport) -> str:
     """Say the same for a status line: with what could not be seen, if anything."""
     wrong = (*report.problems, *report.warnings)
-    first = f" {_clean(wrong[0])[:300]}" if wrong else ""
+    first = f" {legible(wrong[0])[:300]}" if wrong else ""
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     return summary(report) + first + more
 
@@ -62,12 +63,12 @@ def lines(report: CycleReport) -> Iterator[str]:
     """Write plain lines for a pipe: one per run that is not healthy, problems, the sentence."""
     for finding in notable(report):
         run = finding.run
-        yield _clean(
+        yield legible(
             f"{finding.verdict:<9} {run.id}  {run.name}  {run.state_name}  [{_rule(finding)}] {finding.reason}"
         )
-        yield from (_clean(f"          -> {text}") for text in _settlement(report, finding))
-    yield from (_clean(f"problem   {text}") for text in report.problems)
-    yield from (_clean(f"warning   {text}") for text in report.warnings)
+        yield from (legible(f"          -> {text}") for text in _settlement(report, finding))
+    yield from (legible(f"problem   {text}") for text in report.problems)
+    yield from (legible(f"warning   {text}") for text in report.warnings)
     yield from (f"breaker   {text}" for text in _breakers(report))
     yield summary(report)
 
@@ -80,16 +81,16 @@ def table(report: CycleReport) -> RenderableType:
     rows.add_column("reason", overflow="fold", ratio=1)
     for finding in notable(report):
         run = finding.run
-        reason = "\n-> ".join(_clean(text) for text in (finding.reason, *_settlement(report, finding)))
+        reason = "\n-> ".join(legible(text) for text in (finding.reason, *_settlement(report, finding)))
         rows.add_row(
             Text(finding.verdict, style=_STYLES.get(finding.verdict, "")),
-            Text(_clean(run.name[:40]) + f"\n{run.id}"),
-            Text(_clean(run.state_name[:24])),
+            Text(legible(run.name[:40]) + f"\n{run.id}"),
+            Text(legible(run.state_name[:24])),
             Text(finding.rule if finding.guard is None else f"{finding.rule}, {finding.guard}"),
             Text(reason),
         )
-    problems = [Text(_clean(f"problem: {text}"), style="red") for text in report.problems]
-    warnings = [Text(_clean(f"warning: {text}"), style="yellow") for text in report.warnings]
+    problems = [Text(legible(f"problem: {text}"), style="red") for text in report.problems]
+    warnings = [Text(legible(f"warning: {text}"), style="yellow") for text in report.warnings]
     breakers = [Text(f"breaker: {text}", style="bold red") for text in _breakers(report)]
     head = [rows] if rows.row_count else []
     return Group(*head, *problems, *warnings, *breakers, Text(summary(report)))
@@ -188,8 +189,3 @@ def _many(count: int, noun: str) -> str:
 
 def _time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _clean(text: str) -> str:
-    """Names and messages come from outside: nothing in them may steer the terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
