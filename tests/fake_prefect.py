@@ -279,9 +279,14 @@ def always(path: str, answer: Callable[[httpx.Request], httpx.Response | Excepti
 
 
 def connect(
-    server: FakePrefect, url: str = URL, *, monotonic: Callable[[], float] = time.monotonic, **settings: Any
+    server: FakePrefect,
+    url: str = URL,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    **settings: Any,
 ) -> PrefectApi:
-    return PrefectApi(Connection(url, **settings), transport=server.transport(), monotonic=monotonic)
+    return PrefectApi(Connection(url, **settings), transport=server.transport(), monotonic=monotonic, clock=clock)
 
 
 def ids(listing: Listing) -> set[str]:

@@ -22,10 +22,10 @@ def beaten(seconds: float, count: int = 5, cadence: float = 30) -> Heartbeat:
 
 
 @pytest.mark.parametrize(
-    ("beat", "is_silent"),
-    [(beaten(190), False), (beaten(210), True), (beaten(300, cadence=260), False), (beaten(320, cadence=260), True)],
+    ("seconds", "cadence", "is_silent"), [(190, 30, False), (210, 30, True), (300, 260, False), (320, 260, True)]
 )
-def test_longer_than_quiet_and_than_its_own_cadence(beat: Heartbeat, is_silent: bool) -> None:
+def test_longer_than_quiet_and_than_its_own_cadence(seconds: float, cadence: float, is_silent: bool) -> None:
+    beat = beaten(seconds, cadence=cadence)
     bench = Bench(mapping=ELSEWHERE)
     run = flow_run("pid")
     bench.api.runs.append(run)

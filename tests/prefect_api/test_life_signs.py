@@ -11,10 +11,16 @@ import pytest
 
 from reconciler.model import LifeSign
 from reconciler.ports import OrchestratorError
+from reconciler.prefect_api import PrefectApi
 from tests.fake_prefect import FakePrefect, always, connect, stamp
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)  # of the tests and of the API
 QUIET = timedelta(seconds=200)
+
+
+def at_now(server: FakePrefect) -> PrefectApi:
+    server.now = lambda: NOW
+    return connect(server, clock=lambda: NOW)
 
 
 def log(run: str, seconds: float, name: str = "prefect.flow_runs") -> dict[str, object]:
@@ -38,7 +44,7 @@ def test_the_newest_of_each_run(server: FakePrefect) -> None:
     first, second, third, silent = (server.add()["id"] for _ in range(4))
     server.logs = [log(first, 50), log(first, 9), log(second, 30), log(silent, 300)]
     server.task_runs = [task(second, 100, 20), task(third, 7), task(silent, 900, 201)]
-    signs = connect(server).life_signs([UUID(one) for one in (first, second, third, silent)], QUIET)
+    signs = at_now(server).life_signs([UUID(one) for one in (first, second, third, silent)], QUIET)
     assert signs == {
         UUID(first): LifeSign("log line", NOW - timedelta(seconds=9)),
         UUID(second): LifeSign("task run", NOW - timedelta(seconds=20)),
@@ -55,9 +61,9 @@ def test_what_the_worker_and_we_write_is_no_sign_of_the_run(server: FakePrefect)
         "prefect.reconciler",
     )
     server.logs = [log(run, 5, name) for name in others]
-    assert connect(server).life_signs([UUID(run)], QUIET) == {}
+    assert at_now(server).life_signs([UUID(run)], QUIET) == {}
     server.logs.append(log(run, 90, "my.own.logger"))
-    assert connect(server).life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW - timedelta(seconds=90)
+    assert at_now(server).life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW - timedelta(seconds=90)
 
 
 def test_a_talkative_run_does_not_hide_the_others(server: FakePrefect) -> None:
@@ -66,7 +72,7 @@ def test_a_talkative_run_does_not_hide_the_others(server: FakePrefect) -> None:
     for _ in range(4):
         server.add()
     server.logs = [log(talkative, second) for second in range(50)] + [log(other, 100)]
-    api = connect(server)
+    api = at_now(server)
     api.in_flight()  # learns how much the server gives at once
     signs = api.life_signs([UUID(talkative), UUID(other)], QUIET)
     assert {run: sign.at for run, sign in signs.items()} == {
@@ -80,7 +86,7 @@ def test_a_server_that_does_not_know_when_task_runs_end(server: FakePrefect) -> 
     server.knows_end_time = False
     run = server.add()["id"]
     server.task_runs = [task(run, 40, 5)]
-    api = connect(server)
+    api = at_now(server)
     assert api.life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW - timedelta(seconds=5), "it is in the row"
     api.life_signs([UUID(run)], QUIET)
     assert server.count("/task_runs/filter") == 3, "refused once in a pass"
@@ -90,7 +96,7 @@ def test_filters_that_are_dropped_by_the_server_do_no_harm(server: FakePrefect) 
     mine, other = UUID(server.add()["id"]), UUID(server.add()["id"])
     rows = [log(str(other), 3), log(str(mine), 500)]
     server.faults.append(always("/logs/filter", lambda request: httpx.Response(200, json=rows)))
-    assert connect(server).life_signs([mine], QUIET) == {}
+    assert at_now(server).life_signs([mine], QUIET) == {}
 
 
 @pytest.mark.parametrize("path", ["/logs/filter", "/task_runs/filter"])
@@ -98,12 +104,12 @@ def test_filters_that_are_dropped_by_the_server_do_no_harm(server: FakePrefect) 
 def test_what_cannot_be_read_is_an_error(server: FakePrefect, path: str, answer: httpx.Response) -> None:
     server.faults.append(always(path, lambda request: answer))
     with pytest.raises(OrchestratorError):
-        connect(server).life_signs([UUID(int=1)], QUIET)
+        at_now(server).life_signs([UUID(int=1)], QUIET)
 
 
 def test_two_calls_for_all(server: FakePrefect) -> None:
     runs = [UUID(server.add()["id"]) for _ in range(20)]
-    api = connect(server)
+    api = at_now(server)
     assert api.life_signs(runs, QUIET) == {}
     assert api.calls == 2
     assert json.loads(server.requests[0].content)["logs"]["flow_run_id"]["any_"] == sorted(map(str, runs))
