@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler import silence
 from reconciler.clock import Clock, since_boot
 from reconciler.decide import decide
 from reconciler.model import OutcomeKind, RunId
@@ -26,6 +25,7 @@ from reconciler.outlook import Outlook
 from reconciler.plan import NOTHING_PLANNED, CycleReport, Finding, Judged, Listing, Outcome, Plan, Policy
 from reconciler.ports import Orchestrator, OrchestratorError
 from reconciler.problems import problems_of, warnings_of
+from reconciler.silence import Silence
 from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
 
 
@@ -53,6 +53,7 @@ class Cycle:
     wait: Callable[[float], object]  # seconds; may return early when the process is to end
     clock: Clock = field(default_factory=Clock)
     time_limit: float = math.inf  # seconds for one pass
+    silence: Silence = field(default_factory=Silence)
     is_over: Callable[[], bool] = lambda: False  # the process is to end: begin no further settlement
 
     def plan(self) -> Planned:
@@ -72,7 +73,6 @@ class Cycle:
             plan = decide(snapshot, self.policy, plan)
         if not self.clock.has_jumped:  # else these times would be taken for those of the clock as it is by now
             self.outlook.remember(listing, plan, snapshot.taken_at)
-        plan = self._silent(plan, snapshot)
         return replace(planned, plan=plan, snapshot=snapshot, problems=listing.problems)
 
     def settle(self, planned: Planned) -> dict[RunId, Outcome]:
@@ -102,7 +102,7 @@ class Cycle:
             api_errors=api.errors - planned.errors_before,
             server_version=api.server_version,
             scopes=tuple((snapshot.scopes if snapshot else self.outlook.unasked()).values()),
-            plan=planned.plan,
+            plan=self._with_silence(planned.plan, snapshot) if snapshot else planned.plan,
             outcomes=outcomes or {},
             problems=(*planned.problems, *problems_of(snapshot, outcomes or {}, self.policy)),
             warnings=(*self.outlook.warnings(), *warnings_of(snapshot)),
@@ -203,14 +203,12 @@ class Cycle:
         except OrchestratorError as error:
             return replace(snapshot, life_signs_error=str(error))
 
-    def _silent(self, plan: Plan, snapshot: Snapshot) -> Plan:
-        """Look which of the unmanaged runs have beaten, and do no longer. Told, and nothing else comes of it."""
-        asked = silence.candidates(plan, snapshot, self.policy)
+    def _with_silence(self, plan: Plan, snapshot: Snapshot) -> Plan:
+        """Say which of the unmanaged runs have beaten, and do no longer. Last, for nothing comes of it."""
         try:
-            beats = self.orchestrator.heartbeats(asked, silence.WINDOW) if asked else None
+            return self.silence.told(plan, snapshot, self.policy, self.orchestrator.heartbeats)
         except OrchestratorError:
-            return plan  # nothing rests on it
-        return silence.told(plan, beats or {}, snapshot, self.policy)
+            return plan
 
 
 def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:

@@ -25,7 +25,7 @@ def guarded(
     tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy)
     watch = Watchman(snapshot, policy, tripped)
     findings = _rated([watch.hold(one.weighed, one.finding) for one in judged], policy)
-    held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE}
+    held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE} - policy.accepted_losses
     breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in watch.breakers.values())
     return Plan(findings=tuple(findings), breakers=breakers, judged=tuple(judged))
 
@@ -217,14 +217,16 @@ class Watchman:
         return None
 
     def trust(self, weighed: Weighed, finding: Finding) -> str | None:
-        scope = self._scope(finding)
-        if scope.distrusted_since is None:
-            return None
-        since = moment(scope.distrusted_since, self._now)
-        return (
-            f"scope '{scope.name}' is not trusted since {since}, for false crashes were seen (`reconcile report`): "
-            f"trust it again with `reconcile --trust {scope.name}`"
-        )
+        """The word of a scope that was wrong of late; to an absence all scopes say theirs."""
+        absent = [absence.scope for absence in weighed.absent] if finding.is_absent else []
+        for scope in (self._scope(finding), *absent):
+            if scope.distrusted_since is not None:
+                since = moment(scope.distrusted_since, self._now)
+                return (
+                    f"scope '{scope.name}' is not trusted since {since}, for false crashes were seen (`reconcile "
+                    f"report`): trust it again with `reconcile --trust {scope.name}`"
+                )
+        return None
 
     def mode(self, weighed: Weighed, finding: Finding) -> str | None:
         if self.policy.mode is Mode.OBSERVE:
@@ -248,7 +250,10 @@ class Watchman:
     def _lives(self, sign: LifeSign) -> str | None:
         age = self._now - self.snapshot.server_clock.to_ours(sign.at)
         quiet = self.policy.quiet
-        return f"its last {sign.what} is {span(age)} old, held until {span(quiet)}" if age < quiet else None
+        if age >= quiet:
+            return None
+        other = "if that was not its own process, set it Crashed by hand"
+        return f"its last {sign.what} is {span(age)} old, held until {span(quiet)} ({other})"
 
     def _end(self, weighed: Weighed, finding: Finding) -> datetime | None:
         """When the resource ended, or was first found absent, in our clock."""

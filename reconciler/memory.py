@@ -14,14 +14,14 @@ from pathlib import Path
 
 from reconciler.clock import Reading
 from reconciler.model import RunId, Sighting
-from reconciler.rows import TROUBLE, moment_of, row_of, sighting_of, text_of
+from reconciler.rows import TROUBLE, moment_of, row_of, sighting_of, text_of, time_of
 from reconciler.state_database import StateDatabase
 from reconciler.timekeeping import follow, jump
 
 _KEPT_UNSEEN = timedelta(days=1)
 _KEPT_ROWS = 200_000
 _CHUNK = 500  # SQLite's bound on variables is 999 in old builds
-_VERSION, _READABLE = 3, (2, 3)  # 2 had no outages
+_VERSION, _READABLE, _WITHOUT_MAPPED = 3, (2, 3), 2
 _DROP = "".join(
     f"drop table if exists {table};" for table in ("sightings", "identities", "breakers", "outages", "clock")
 )
@@ -31,6 +31,7 @@ create table if not exists sightings (
   key text not null, created_at text, created_within real not null, node text,
   is_whole integer not null,
   first_seen text not null, last_seen text not null, live_seen text, ended_seen text, reason text not null,
+  was_mapped integer not null default 0,
   primary key (run_id, scope, identity, resource_id)
 );
 create index if not exists sightings_by_age on sightings (last_seen);
@@ -45,13 +46,13 @@ create table if not exists clock (
 pragma user_version = 3;
 """
 _NOTE = """
-insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into sightings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict do update set
   last_seen = excluded.last_seen, title = excluded.title, reason = excluded.reason,
   node = coalesce(excluded.node, node),
   created_at = case when excluded.created_within < created_within then excluded.created_at else created_at end,
   created_within = min(created_within, excluded.created_within),
-  live_seen = coalesce(excluded.live_seen, live_seen),
+  live_seen = coalesce(excluded.live_seen, live_seen), was_mapped = max(was_mapped, excluded.was_mapped),
   ended_seen = case when excluded.ended_seen is null then null else coalesce(ended_seen, excluded.ended_seen) end
 """
 
@@ -70,6 +71,7 @@ class Memory(StateDatabase):
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__(path, _prepare, title="memory", loss="which may delay verdicts")
+        self._back: dict[str, datetime | None] = {}  # since when scopes that were away answer again; None: away
 
     def keep_time(self, reading: Reading, now: datetime) -> datetime | None:
         """Begin a pass: move what is remembered if our clock was set or slept since the last, and say when that was.
@@ -110,13 +112,17 @@ class Memory(StateDatabase):
             self._database.executemany(_NOTE, [row_of(sighting) for sighting in sightings])
 
     def forget(self, in_flight: Collection[RunId], now: datetime) -> None:
-        """Drop what is no longer of use: old sightings of runs that are over, and all beyond the bound."""
+        """Drop old sightings of runs that are over."""
         kept = {str(run_id) for run_id in in_flight}
         with self.trying("tidy sightings"), self._database:
             query = "select rowid, run_id from sightings where last_seen < ?"
             old = self._database.execute(query, (text_of(now - _KEPT_UNSEEN),)).fetchall()
             over = [(rowid,) for rowid, run_id in old if run_id not in kept]
             self._database.executemany("delete from sightings where rowid = ?", over)
+
+    def bound(self) -> None:
+        """Drop the oldest sightings beyond the bound."""
+        with self.trying("tidy sightings"), self._database:
             self._database.execute(
                 "delete from sightings where rowid in "
                 "(select rowid from sightings order by last_seen desc limit -1 offset ?)",
@@ -154,25 +160,38 @@ class Memory(StateDatabase):
             )
 
     def note_away(self, scope: str) -> None:
-        """Keep that the scope could not be asked."""
+        """Keep that the scope could not be asked; by this process also if the file does not take it."""
+        self._back[scope] = None
         with self.trying("keep an outage"), self._database:
             self._database.execute("insert or replace into outages values (?, null)", (scope,))
 
     def note_back(self, scope: str, now: datetime) -> datetime | None:
         """Keep that the scope answered, and say since when it does again; None: it was never away."""
-        back: datetime | None = now  # what cannot be read may be an outage
+        if scope in self._back:
+            self._back[scope] = self._back[scope] or now
         with self.trying("keep an outage"), self._database:
             row = self._database.execute("select back from outages where scope = ?", (scope,)).fetchone()
-            if row is None or row[0] is not None:
-                back = moment_of(row[0]) if row else None
-            else:
+            if row is not None and (known := _time_or_none(row[0])) is not None:
+                self._back[scope] = max(known, self._back.get(scope) or known)
+            elif row is not None:
+                self._back.setdefault(scope, now)  # should it not be taken
                 self._database.execute("update outages set back = ? where scope = ?", (text_of(now), scope))
-        return back
+                self._back[scope] = now
+        return self._back.get(scope)
+
+
+def _time_or_none(text: str | None) -> datetime | None:
+    try:
+        return time_of(text)
+    except TROUBLE:  # somebody else wrote it
+        return None
 
 
 def _prepare(database: sqlite3.Connection) -> None:
     (version,) = database.execute("pragma user_version").fetchone()
     if version not in _READABLE:  # another version's notes may be forgotten
         database.executescript(_DROP)
+    elif version == _WITHOUT_MAPPED:
+        database.execute("alter table sightings add column was_mapped integer not null default 0")
     if version != _VERSION:
         database.executescript(_SCHEMA)

@@ -135,6 +135,15 @@ class FlowRun:
     pool_names_place: bool = False  # its pool (or itself) says where it runs, so its type alone maps it to no scope
 
     @property
+    def mapping_line(self) -> str:
+        """The line of a scope's configuration that maps it there; a deleted pool leaves its runs without one."""
+        if self.work_pool is None and self.worker is not None:
+            return f'`workers = ["{self.worker}"]`'
+        if self.work_pool is None and self.tags:
+            return f'`tags = ["{min(self.tags)}"]`'
+        return f'`work_pools = ["{self.work_pool or "..."}"]`'
+
+    @property
     def awaits_retry_in_process(self) -> bool:
         """SCHEDULED, yet a live process sleeps behind it; no worker will ever fetch it."""
         return self.state_type is StateType.SCHEDULED and self.retry_type == "in_process"
@@ -249,6 +258,7 @@ class Sighting:
     live_seen: datetime | None = None  # last time seen live
     ended_seen: datetime | None = None  # when it ended; when it was first seen ended, if it does not say
     reason: str = ""  # of the last look: "is running"
+    was_mapped: bool = False  # the run was mapped to the scope then: its pool may have been deleted since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class _Answered:
     known: Known | None
     back_since: datetime | None
     asked: frozenset[RunId]
-    strangers: Mapping[RunId, Resource]
+    strangers: Mapping[RunId, Sequence[Resource]]
 
     @property
     def name(self) -> str:
@@ -75,7 +75,8 @@ class Outlook:
         if not everywhere:
             self._in_flight, self.strangers = frozenset(ids), {}
         self._note_strangers(answered)
-        self._memory.note(sighting for one in answered for sighting in _sightings(one, set(ids), now))
+        in_flight = {run.id: run for run in runs}
+        self._memory.note(sighting for one in answered for sighting in _sightings(one, in_flight, now))
         recalled = self._memory.recall(ids)
         looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()))) for run in runs}
         breakers, distrusted = self._memory.breakers(), self._distrusted()
@@ -85,7 +86,8 @@ class Outlook:
     def _note_strangers(self, answered: Sequence[_Answered]) -> None:
         """Keep who lives there without being in flight; a scope may list all that lives in the second look only."""
         for one in answered:
-            strangers = tuple(found for run_id, found in one.strangers.items() if run_id not in self._in_flight)
+            away = (found for run_id, found in one.strangers.items() if run_id not in self._in_flight)
+            strangers = tuple(resource for found in away for resource in found)
             self.strangers[one.name] = strangers or self.strangers.get(one.name, ())
 
     def unasked(self) -> dict[str, ScopeView]:
@@ -99,8 +101,9 @@ class Outlook:
     def remember(self, listing: Listing, plan: Plan, now: datetime) -> None:
         """Keep what the next pass may need, and drop what no pass will."""
         self._memory.note_breakers([breaker.scope for breaker in plan.breakers], now)
-        if not listing.problems:  # a short list must not make us forget
+        if listing.is_whole:  # a short list must not make us forget
             self._memory.forget({run.id for run in listing.runs}, now)
+        self._memory.bound()
 
     def warnings(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._memory.problems))
@@ -119,8 +122,10 @@ class Outlook:
         name = bound.scope.name
         answer = answers[name]
         known = self._memory.learn(name, answer.identity, now) if answer.identity else None
-        strangers = {resource.run_id: resource for resource in answer.seen.strangers} if answer.seen else {}
-        if answer.seen is None:
+        strangers: dict[RunId, list[Resource]] = {}
+        for resource in answer.seen.strangers if answer.seen else ():
+            strangers.setdefault(resource.run_id, []).append(resource)
+        if answer.seen is None and not answer.misconfigured:  # a right that this process lacks is no outage
             self._memory.note_away(name)
         back_since = self._memory.note_back(name, now) if answer.seen else None
         return _Answered(bound, answer, known, back_since, frozenset(run.id for run in asked[name]), strangers)
@@ -135,12 +140,12 @@ def _last_alive(recalled: Mapping[RunId, Sequence[Sighting]]) -> dict[str, dict[
     return last
 
 
-def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator[Sighting]:
+def _sightings(one: _Answered, in_flight: Mapping[RunId, FlowRun], now: datetime) -> Iterator[Sighting]:
     """What a scope shows now: of the runs asked for, and of other in-flight runs."""
     if one.known is None or one.answer.seen is None:
         return
     shown = [seen for many in one.answer.seen.observations.values() for seen in many]
-    shown += [_stranger(resource) for resource in one.strangers.values()]
+    shown += [_stranger(resource) for found in one.strangers.values() for resource in found]
     for seen in shown:
         live, ended = seen.condition.is_live, seen.condition is Condition.EXITED
         if seen.resource and (live or ended) and seen.resource.run_id in in_flight:
@@ -153,6 +158,7 @@ def _sightings(one: _Answered, in_flight: set[RunId], now: datetime) -> Iterator
                 live_seen=now if live else None,
                 ended_seen=_end(seen, one.answer.clock, now) if ended else None,
                 reason=seen.reason,
+                was_mapped=one.bound.mapping.covers(in_flight[seen.resource.run_id]),
             )
 
 
@@ -181,8 +187,8 @@ def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sigh
 def _observations(run: FlowRun, one: _Answered) -> Iterator[Observation]:
     if one.answer.seen is not None:
         yield from one.answer.seen.observations.get(run.id, ())
-    if run.id not in one.asked and run.id in one.strangers:
-        yield _stranger(one.strangers[run.id])
+    if run.id not in one.asked:
+        yield from map(_stranger, one.strangers.get(run.id, ()))
 
 
 def _stranger(resource: Resource) -> Observation:

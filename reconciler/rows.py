@@ -27,11 +27,13 @@ def row_of(sighting: Sighting) -> tuple[str | float | None, ...]:
             text_of(sighting.ended_seen),
         ),
         sighting.reason,
+        sighting.was_mapped,
     )
 
 
 def sighting_of(row: tuple[Any, ...], run_id: RunId) -> Sighting:
-    scope, identity, _, resource_id, title, key, created_at, within, node, whole, first, last, live, ended, reason = row
+    scope, identity, _, resource_id, title, key, created_at, within, node, whole, *seen = row
+    first, last, live, ended, reason, was_mapped = seen
     if not all(isinstance(text, str) for text in (scope, identity, resource_id, title, key, node or "", reason)):
         raise TypeError("a sighting whose words are no text")
     resource = Resource(
@@ -53,6 +55,7 @@ def sighting_of(row: tuple[Any, ...], run_id: RunId) -> Sighting:
         live_seen=time_of(live),
         ended_seen=time_of(ended),
         reason=reason,
+        was_mapped=bool(was_mapped),
     )
 
 

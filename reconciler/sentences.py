@@ -35,14 +35,15 @@ def gone_sentence(absence: Absence, now: datetime) -> str:
 
 def unmapped_sentence(run: FlowRun) -> str:
     """Write why no scope is asked about the run, and the configuration line that would change it."""
-    line = f'`work_pools = ["{run.work_pool}"]`'
+    line = run.mapping_line
     if run.pool_names_place:
         return (
             f"its work pool '{run.work_pool}' (or the run itself) carries its own cluster_config, which names the "
             f"cluster: map it with {line} on that cluster's scope"
         )
     of_type = f" (worker type '{run.worker_type}')" if run.worker_type else ""
-    return f"no scope is mapped to work pool '{run.work_pool}'{of_type}: add one to the configuration with {line}"
+    pool = f"work pool '{run.work_pool}'" if run.work_pool else "it, and it has no work pool any more"
+    return f"no scope is mapped to {pool}{of_type}: add one to the configuration with {line}"
 
 
 def _last_seen(sighting: Sighting, now: datetime) -> str:

@@ -115,7 +115,8 @@ class _Scale:
         id, which nobody can choose (Docker's): a process number or a Job's name is there in other places too.
         """
         pid = self.case.run.pid
-        if self.look.mapped or self.look.place is Place.HERE:
+        was_mapped = any(one.was_mapped and one.resource.id == resource.id for one in self.look.sightings)
+        if self.look.mapped or was_mapped or self.look.place is Place.HERE:
             return True
         return pid is not None and resource.key in ("", resource.id) and resource.is_named_by(pid)
 
@@ -232,7 +233,7 @@ class _Scale:
         if any(not self._is_credible(resource) for resource in sighted):
             return (
                 f"what scope '{scope}' showed of it may be another's, for that scope is not mapped to it: "
-                f'if it runs there, add `work_pools = ["{self.case.run.work_pool}"]` to that scope'
+                f"if it runs there, add {self.case.run.mapping_line} to that scope"
             )
         mine = {self._is_of_this_attempt(resource) for resource in sighted}
         never = f"nothing of this attempt was ever seen in scope '{scope}'"

@@ -30,6 +30,10 @@ def stamp(at: datetime) -> str:
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _is_within(time: str | None, window: dict[str, str]) -> bool:
+    return time is not None and window["after_"] <= time <= window["before_"]
+
+
 @dataclass
 class FakePrefect:
     """State of the server. `faults` are asked before every answer; the first that returns something wins."""
@@ -220,26 +224,20 @@ class FakePrefect:
         return httpx.Response(200, json=[row for row in self.heartbeats if ids is None or row["value"] in ids])
 
     def _log_lines(self, body: dict[str, Any]) -> httpx.Response:
-        wanted, since = set(body["logs"]["flow_run_id"]["any_"]), body["logs"]["timestamp"]["after_"]
+        wanted, window = set(body["logs"]["flow_run_id"]["any_"]), body["logs"]["timestamp"]
         assert body["sort"] == "TIMESTAMP_DESC"
-        rows = [line for line in self.logs if line["flow_run_id"] in wanted and line["timestamp"] >= since]
+        rows = [row for row in self.logs if row["flow_run_id"] in wanted and _is_within(row["timestamp"], window)]
         rows.sort(key=lambda line: str(line["timestamp"]), reverse=True)
-        return httpx.Response(200, json=rows[: body["limit"]])
+        return httpx.Response(200, json=rows[body["offset"] :][: body["limit"]])
 
     def _task_runs(self, body: dict[str, Any]) -> httpx.Response:
-        wanted, times = set(body["flow_runs"]["id"]["any_"]), body["task_runs"]
-        if "end_time" in times and not self.knows_end_time:
+        wanted, ((key, window),) = set(body["flow_runs"]["id"]["any_"]), body["task_runs"].items()
+        if key == "end_time" and not self.knows_end_time:
             return httpx.Response(422, json={"exception_message": "Invalid request received."})
-        assert times.get("operator", "and_") == ("or_" if "end_time" in times else "and_")
-        rows = [
-            row
-            for row in self.task_runs
-            if row["flow_run_id"] in wanted
-            and any(
-                (row.get(name) or "") >= times[name]["after_"] for name in ("start_time", "end_time") if name in times
-            )
-        ]
-        return httpx.Response(200, json=rows[: body["limit"]])
+        assert body["sort"] == {"start_time": "EXPECTED_START_TIME_DESC", "end_time": "END_TIME_DESC"}[key]
+        rows = [row for row in self.task_runs if row["flow_run_id"] in wanted and _is_within(row.get(key), window)]
+        rows.sort(key=lambda row: str(row[key]), reverse=True)
+        return httpx.Response(200, json=rows[body["offset"] :][: body["limit"]])
 
     def _log(self, body: list[dict[str, Any]]) -> httpx.Response:
         for line in body:

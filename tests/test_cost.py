@@ -52,5 +52,5 @@ def test_calls_grow_with_pages_not_with_healthy_runs() -> None:
 @pytest.mark.parametrize("dead", [1, 20])
 def test_each_suspect_costs_a_few_calls(dead: int) -> None:
     healthy, sick = costs(100), costs(100, dead)
-    together = 4  # their rows again, their heartbeats, log lines, task runs
+    together = 5  # their rows again, their heartbeats, log lines, task runs by their start and by their end
     assert sick[0] - healthy[0] == dead + together, "one history each"

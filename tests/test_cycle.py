@@ -167,6 +167,33 @@ def test_strangers_of_in_flight_runs_are_sightings() -> None:
     assert [f.run.id for f in bench.api.written] == [runs[0].id]
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_pool_that_is_deleted_while_its_runs_run(ends: bool) -> None:
+    """The server takes the pool from its runs then (`ondelete="SET NULL"`, 3.8.8), and leaves them their pid."""
+    bench = Bench()
+    runs = [bench.alive(worker="w-1") for _ in range(4)]
+    bench.run()
+    bench.api.runs[:] = [replace(run, work_pool=None) for run in runs]
+    dead = runs[0]
+    bench.scope.answers[dead.id] = (
+        [bench.scope.exited(dead, 1, dead.state_since + timedelta(seconds=60))] if ends else [bench.scope.gone(dead)]
+    )
+    bench.run()
+    assert [f.run.id for f in bench.api.written] == [dead.id]
+
+
+def test_the_line_that_would_map_a_run_without_a_pool_names_what_it_has() -> None:
+    bench = Bench(mapping=RunMapping(tags=frozenset({"none"})))
+    bench.api.runs += [
+        flow_run("pid", work_pool=None, worker="w-1"),
+        flow_run("pid", work_pool=None, tags=frozenset("b")),
+    ]
+    reasons = " ".join(finding.reason for finding in bench.run().plan.findings)
+    assert '`workers = ["w-1"]`' in reasons
+    assert '`tags = ["b"]`' in reasons
+    assert "None" not in reasons
+
+
 def test_what_another_scope_showed_under_a_name_that_anybody_may_take_proves_nothing() -> None:
     """A process number, or a Job's name, is there on another host and in another cluster too; the pid names neither."""
     bench = Bench(mapping=RunMapping(work_pools=frozenset({"another"})))

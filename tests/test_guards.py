@@ -63,7 +63,8 @@ class TestLifeSigns:
         for seconds, guard in ((199, Guard.LIFE_SIGN), (200, None)):
             assert verdict(one, life_signs={r.id: LifeSign(what, ago(seconds))}).guard is guard
         reason = verdict(one, life_signs={r.id: LifeSign(what, ago(100))}).reason
-        assert reason.endswith(f"its last {what} is 100 s old, held until 3 min")
+        hint = "(if that was not its own process, set it Crashed by hand)"
+        assert reason.endswith(f"held: its last {what} is 100 s old, held until 3 min {hint}")
 
     def test_earlier_than_the_end_says_nothing(self) -> None:
         r = run()
@@ -154,6 +155,12 @@ class TestModeAndTrust:
             )
             assert verdict(one, scope("b", distrusted_since=ago(600))).verdict is Verdict.ZOMBIE
 
+    def test_an_absence_rests_on_the_word_of_every_scope_that_does_not_show_it(self) -> None:
+        r = run()
+        one = case(r, look(gone(r), sightings=(sighting(r),)), look(gone(r), scope="b"))
+        assert verdict(one).scope == "a"
+        assert verdict(one, scope("b", distrusted_since=ago(500))).guard is Guard.TRUST
+
 
 class TestAcceptedLoss:
     def test_lifts_the_breaker_of_that_scope_alone(self) -> None:
@@ -169,6 +176,13 @@ class TestAcceptedLoss:
         assert [breaker.holds for breaker in accepted.breakers] == [False]
         other = decide(snapshot(*cases, scopes=where), Policy(accepted_losses=frozenset({"b"})))
         assert {finding.guard for finding in other.findings} == {Guard.BREAKER}
+
+    def test_what_then_comes_later_only_is_not_held_by_the_breaker(self) -> None:
+        cases = [case(r, look(gone(r))) for r in (run() for _ in range(6))]
+        policy = Policy(accepted_losses=frozenset({"a"}), max_settlements=2)
+        plan = decide(snapshot(*cases, scopes=(scope("a", exclusive=True),)), policy)
+        assert sorted(str(finding.guard) for finding in plan.findings) == ["None"] * 2 + ["rate"] * 4
+        assert [breaker.holds for breaker in plan.breakers] == [False]
 
     def test_lifts_nothing_else(self) -> None:
         cases = [case(r, look(gone(r))) for r in (run() for _ in range(4))]

@@ -177,9 +177,37 @@ def test_notes_of_the_version_before_are_kept(tmp_path: Path) -> None:
     with closing(Memory(path)) as memory:
         memory.note([sighting(r)])
     with closing(sqlite3.connect(path)) as database:
-        database.executescript("drop table outages; pragma user_version = 2")
+        database.executescript(
+            "drop table outages; alter table sightings drop column was_mapped; pragma user_version = 2"
+        )
     with closing(Memory(path)) as memory:
         assert list(memory.recall([r.id])) == [r.id]
         memory.note_away("a")
         assert memory.note_back("a", NOW) == NOW
+        assert not memory.problems
+
+
+def test_an_outage_that_the_file_does_not_take_is_known_to_this_process(tmp_path: Path) -> None:
+    with closing(Memory(tmp_path / "m.sqlite3")) as memory:
+        memory._database.execute("pragma query_only = 1")
+        memory.note_away("a")
+        assert len(memory.problems) == 1
+        assert memory.note_back("a", NOW) == NOW
+        assert memory.note_back("a", NOW + timedelta(seconds=30)) == NOW, "and does not begin anew in each pass"
+
+
+def test_a_return_that_cannot_be_kept_does_not_begin_anew_in_each_pass(tmp_path: Path) -> None:
+    with closing(Memory(tmp_path / "m.sqlite3")) as memory:
+        memory.note_away("a")
+        memory._database.execute("pragma query_only = 1")
+        assert memory.note_back("a", NOW) == NOW
+        assert memory.note_back("a", NOW + timedelta(minutes=5)) == NOW
+
+
+def test_what_is_no_time_of_a_return_is_written_anew(tmp_path: Path) -> None:
+    with closing(Memory(tmp_path / "m.sqlite3")) as memory:
+        with memory._database:
+            memory._database.execute("insert into outages values ('a', 'yesterday')")
+        assert memory.note_back("a", NOW) == NOW
+        assert memory.note_back("a", NOW + timedelta(minutes=5)) == NOW
         assert not memory.problems

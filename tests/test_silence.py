@@ -40,7 +40,8 @@ def test_longer_than_quiet_and_than_its_own_cadence(seconds: float, cadence: flo
     assert not bench.api.written
 
 
-def test_it_is_told_and_its_beginning_is_news() -> None:
+def test_it_is_told_and_its_beginning_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.silence._RARELY", 0)
     bench = Bench(mapping=ELSEWHERE)
     run = flow_run("pid", name="otter")
     bench.api.runs.append(run)
@@ -85,3 +86,34 @@ def test_what_cannot_be_read_is_nothing_to_go_by() -> None:
     report = bench.run()
     assert [f.verdict for f in report.plan.findings] == [Verdict.UNMANAGED]
     assert report.is_complete
+
+
+def test_they_are_asked_about_by_turns_and_not_in_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    old = datetime.now(UTC) - timedelta(hours=3)
+    runs = [flow_run("pid", state_since=old + timedelta(seconds=number)) for number in range(205)]
+    bench.api.runs += runs
+    dead = beaten(900)
+    asked: list[list[RunId]] = []
+
+    def heartbeats(run_ids: list[RunId], window: timedelta) -> dict[RunId, Heartbeat]:
+        asked.append(list(run_ids))
+        return {run_id: dead for run_id in run_ids if run_id in {runs[0].id, runs[204].id}}
+
+    bench.api.heartbeats = heartbeats  # type: ignore[method-assign,assignment]
+    assert as_json(bench.run())["silent"] == 1
+    assert as_json(bench.run())["silent"] == 2, "the other five, and what is known of the first 200"
+    assert as_json(bench.run())["silent"] == 2
+    assert [len(ids) for ids in asked] == [200, 200], "the third pass asks nobody"
+    assert {run.id for run in runs[200:]} <= set(asked[1])
+    monkeypatch.setattr("reconciler.silence._RARELY", 0)
+    bench.run()
+    assert len(asked) == 3
+
+
+def test_it_is_asked_after_everything_is_written() -> None:
+    bench = Bench(mapping=ELSEWHERE)
+    bench.api.runs.append(flow_run("pid"))
+    bench.api.heartbeats = lambda run_ids, window: 1 / 0  # type: ignore[method-assign,assignment,misc]
+    planned = bench.cycle.plan()
+    assert [one.verdict for one in planned.plan.findings] == [Verdict.UNMANAGED]

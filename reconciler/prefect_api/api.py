@@ -97,8 +97,8 @@ class PrefectApi:
                     raise
                 problems.append(f"the list of {query.title} broke off: {error}")
                 break
-        is_whole = not problems
         self._pools = self._read_pools(found, problems)
+        is_whole = not problems  # runs whose pool is not known are mapped nowhere, so the breaker would not count them
         self._learn_version()
         runs = (flow_run(row, self._pools) for row in found.rows.values())
         return Listing(
@@ -134,7 +134,8 @@ class PrefectApi:
 
     def life_signs(self, run_ids: Collection[RunId], window: timedelta) -> Mapping[RunId, LifeSign]:
         """The newest log line or task run of each of these runs within `window`. Raises OrchestratorError."""
-        return self._life_signs.newest(run_ids, self._server_now() - window, self._lister.limit)
+        now = self._server_now()
+        return self._life_signs.newest(run_ids, now - window, now, self._lister.limit) if run_ids else {}
 
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose Crashed unforced, look back. Never raises OrchestratorError."""

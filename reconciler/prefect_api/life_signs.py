@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -13,6 +13,7 @@ import structlog
 
 from reconciler.model import Heartbeat, LifeSign, RunId
 from reconciler.prefect_api.payloads import EventCount, Time, heartbeat_resource, in_range
+from reconciler.prefect_api.refusals import TooLarge
 from reconciler.prefect_api.transport import Transport
 
 _AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
@@ -46,7 +47,9 @@ class _TaskRun(msgspec.Struct):
         return LifeSign("task run", max(times)) if times else None
 
 
-_Row = TypeVar("_Row", _LogLine, _TaskRun)
+_Page = dict[str, object]  # limit and offset
+_Rows = Sequence[_LogLine | _TaskRun]
+_Ask = Callable[[list[RunId], _Page], _Rows]  # the newest first
 
 
 class LifeSigns:
@@ -88,59 +91,66 @@ class LifeSigns:
         beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)
         return {run_id: beats[run_id] for run_id in run_ids if run_id in beats}
 
-    def newest(self, run_ids: Collection[RunId], since: datetime, limit: int) -> dict[RunId, LifeSign]:
+    def newest(self, run_ids: Collection[RunId], since: datetime, now: datetime, limit: int) -> dict[RunId, LifeSign]:
         """The newest log line or task run of each of these runs since then; those without one are missing.
 
-        Two calls, and two more for every `limit` rows that there are: so recent, and of suspects, there are few.
+        Three calls, and more only where a talkative run fills a whole answer. What lies in the future is no sign:
+        whoever writes a log line chooses its time.
         """
-        signs: dict[RunId, LifeSign] = {}
-        for run_id, sign in (*self._log_lines(run_ids, since, limit), *self._task_runs(run_ids, since, limit)):
-            if sign.at >= since and (run_id not in signs or sign.at > signs[run_id].at):
-                signs[run_id] = sign
+        until, signs = now + _AHEAD, dict[RunId, LifeSign]()
+        for ask in self._questions({"after_": since, "before_": until}):
+            for run_id, sign in _signs(ask, run_ids, limit):
+                if since <= sign.at <= until and (run_id not in signs or sign.at > signs[run_id].at):
+                    signs[run_id] = sign
         return signs
 
-    def _log_lines(self, run_ids: Collection[RunId], since: datetime, limit: int) -> Iterator[tuple[RunId, LifeSign]]:
-        def ask(left: list[RunId]) -> list[_LogLine]:
-            filter_ = {"flow_run_id": {"any_": left}, "timestamp": {"after_": since}}
-            body = {"logs": filter_, "sort": "TIMESTAMP_DESC", "limit": limit}
-            answer = self._transport.ask("POST", "/logs/filter", body)
-            return self._transport.decode(answer, list[_LogLine], "a list of log lines")
-
-        return _signs(ask, run_ids, limit)
-
-    def _task_runs(self, run_ids: Collection[RunId], since: datetime, limit: int) -> Iterator[tuple[RunId, LifeSign]]:
-        def ask(left: list[RunId]) -> list[_TaskRun]:
-            return self._ask_task_runs(left, since, limit)
-
-        return _signs(ask, run_ids, limit)
-
-    def _ask_task_runs(self, run_ids: list[RunId], since: datetime, limit: int) -> list[_TaskRun]:
-        """Those that started or ended since then. Servers before 3.0 cannot be asked for ends: they refuse with 422."""
-        times: dict[str, Any] = {"start_time": {"after_": since}}
+    def _questions(self, window: Mapping[str, datetime]) -> Iterator[_Ask]:
+        yield partial(self._log_lines, window)
+        yield partial(self._task_runs, window, "start_time", "EXPECTED_START_TIME_DESC")
         if self._knows_end_time:
-            times |= {"end_time": {"after_": since}, "operator": "or_"}
-        runs = {"id": {"any_": run_ids}}
-        body = {"flow_runs": runs, "task_runs": times, "sort": "EXPECTED_START_TIME_DESC", "limit": limit}
-        accept = {422} if self._knows_end_time else set[int]()
+            yield partial(self._task_runs, window, "end_time", "END_TIME_DESC")
+
+    def _log_lines(self, window: Mapping[str, datetime], run_ids: list[RunId], page: _Page) -> _Rows:
+        body = {"logs": {"flow_run_id": {"any_": run_ids}, "timestamp": window}, "sort": "TIMESTAMP_DESC"} | page
+        answer = self._transport.ask("POST", "/logs/filter", body)
+        return self._transport.decode(answer, list[_LogLine], "a list of log lines")
+
+    def _task_runs(
+        self, window: Mapping[str, datetime], time: str, sort: str, run_ids: list[RunId], page: _Page
+    ) -> _Rows:
+        """Those that started, or ended. Servers before 3.0 cannot be asked for ends: they refuse with 422."""
+        body = {"flow_runs": {"id": {"any_": run_ids}}, "task_runs": {time: window}, "sort": sort} | page
+        accept = {422} if time == "end_time" else set[int]()
         answer = self._transport.ask("POST", "/task_runs/filter", body, accept=accept)
         if answer.status == httpx.codes.UNPROCESSABLE_ENTITY:
             self._knows_end_time = False
-            return self._ask_task_runs(run_ids, since, limit)
+            return []
         return self._transport.decode(answer, list[_TaskRun], "a list of task runs")
 
 
-def _signs(
-    ask: Callable[[list[RunId]], list[_Row]], run_ids: Collection[RunId], limit: int
-) -> Iterator[tuple[RunId, LifeSign]]:
-    """Ask until every run was shown, or there is no more: a talkative run may fill a whole answer."""
-    left = set(run_ids)
+def _signs(ask: _Ask, run_ids: Collection[RunId], limit: int) -> Iterator[tuple[RunId, LifeSign]]:
+    """Ask until the newest sign of every run was shown, or there is no more."""
+    left, offset = set(run_ids), 0
     while left:
-        rows = ask(sorted(left))
-        shown = {row.flow_run_id for row in rows} & left
+        rows, limit = _page(ask, sorted(left), offset, limit)
+        found = set[RunId]()
         for row in rows:
             sign = row.sign()
             if sign is not None and row.flow_run_id in left:
+                found.add(row.flow_run_id)
                 yield row.flow_run_id, sign
-        if len(rows) < limit or not shown:
+        if len(rows) < limit:
             return
-        left -= shown
+        left -= found
+        offset = 0 if found else offset + limit  # a whole page of what is no sign
+
+
+def _page(ask: _Ask, run_ids: list[RunId], offset: int, limit: int) -> tuple[_Rows, int]:
+    """One page, and how many rows were asked for: fewer, where lines are so long that the answer is not read on."""
+    while True:
+        try:
+            return ask(run_ids, {"limit": limit, "offset": offset}), limit
+        except TooLarge:
+            if limit == 1:
+                raise
+            limit = max(1, limit // 8)

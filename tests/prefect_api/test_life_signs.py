@@ -107,9 +107,45 @@ def test_what_cannot_be_read_is_an_error(server: FakePrefect, path: str, answer:
         at_now(server).life_signs([UUID(int=1)], QUIET)
 
 
-def test_two_calls_for_all(server: FakePrefect) -> None:
+def test_three_calls_for_all(server: FakePrefect) -> None:
     runs = [UUID(server.add()["id"]) for _ in range(20)]
     api = at_now(server)
     assert api.life_signs(runs, QUIET) == {}
-    assert api.calls == 2
+    assert api.calls == 3
     assert json.loads(server.requests[0].content)["logs"]["flow_run_id"]["any_"] == sorted(map(str, runs))
+
+
+def test_the_last_end_of_many_task_runs(server: FakePrefect) -> None:
+    """They began in another order than they end."""
+    server.most = 5
+    run = server.add()["id"]
+    for _ in range(5):
+        server.add()
+    server.task_runs = [task(run, 20 + number) for number in range(30)] + [task(run, 190, 1)]
+    api = at_now(server)
+    api.in_flight()
+    assert api.life_signs([UUID(run)], QUIET)[UUID(run)] == LifeSign("task run", NOW - timedelta(seconds=1))
+
+
+def test_what_others_write_does_not_hide_the_run_s_own_lines(server: FakePrefect) -> None:
+    server.most = 5
+    run = server.add()["id"]
+    for _ in range(5):
+        server.add()
+    server.logs = [log(run, second, "prefect.flow_runs.worker") for second in range(12)] + [log(run, 50)]
+    api = at_now(server)
+    api.in_flight()
+    assert api.life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW - timedelta(seconds=50)
+
+
+def test_lines_of_the_future_are_no_sign(server: FakePrefect) -> None:
+    run = server.add()["id"]
+    server.logs = [log(run, -3600), log(run, -30)]
+    assert at_now(server).life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW + timedelta(seconds=30)
+
+
+def test_long_lines_are_read_a_few_at_a_time(server: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.prefect_api.transport._LARGEST", 20_000)
+    run = server.add()["id"]
+    server.logs = [log(run, second) | {"message": "x" * 5000} for second in range(50)]
+    assert at_now(server).life_signs([UUID(run)], QUIET)[UUID(run)].at == NOW

@@ -198,3 +198,13 @@ def test_reads_runs_again_a_page_at_a_time() -> None:
     assert {run.worker_type for run in again.values()} == {"docker"}, "as in the list"
     assert len(api.reread({UUID(row["id"]) for row in rows})) == 200
     assert api.calls - before == 3
+
+
+def test_a_list_whose_pools_could_not_be_read_is_not_whole() -> None:
+    """Its runs are mapped nowhere, so they would be missing where the breaker counts."""
+    server = FakePrefect(pools={"pool": "process"})
+    server.add(work_pool_name="pool")
+    server.faults.append(always("/work_pools/filter", lambda request: httpx.Response(403)))
+    listing = connect(server).in_flight()
+    assert len(listing.runs) == 1
+    assert not listing.is_whole
