@@ -9,11 +9,12 @@ PREFECT := prefect==3.8.8 prefect-docker==0.7.4 prefect-kubernetes==0.8.0 prefec
 PREFECT_30 := prefect==3.0.11 fastapi==0.115.6 pydantic<2.10
 PREFECT_220 := prefect==2.20.25
 MINISTACK := ministack==1.5.33 docker
+MUTATION := mutmut==3.8.1 pytest==9.2.0 pytest-timeout==2.4.0
 BENCH := .venvs/prefect/.has-3.8.8-docker-kubernetes-aws
 EMULATOR := .venvs/ministack/.has-1.5.33
 OLD_BENCH := .venvs/prefect-3.0/.has-3.0.11 .venvs/prefect-2.20/.has-2.20.25
 
-.PHONY: help setup setup-old check lint test test-kubernetes test-old demo build clean python
+.PHONY: help setup setup-old check lint test test-kubernetes test-old demo build audit mutate clean python
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +47,12 @@ build: .venv/.stamp ## dist/: the sdist, and the wheel built from it
 	rm -rf dist
 	$(BIN)/python -m build
 
+audit: .venvs/audit/.has-pip-audit ## known vulnerabilities of the pinned dependencies; needs to reach an advisory database
+	.venvs/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+mutate: .venvs/mutation/.has-3.8.1 ## mutation testing of what decides; what survives, and why
+	.venvs/mutation/bin/python tests/mutation/run.py
+
 clean: ## remove what make made
 	rm -rf .venv .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -68,6 +75,12 @@ python:
 
 .venvs/prefect-2.20/.has-%: | python
 	$(call bench,.venvs/prefect-2.20,$(PREFECT_220))
+
+.venvs/audit/.has-%: | python
+	$(call bench,.venvs/audit,pip-audit)
+
+.venvs/mutation/.has-%: | python
+	$(call bench,.venvs/mutation,$(MUTATION))
 
 define bench
 $(PYTHON) -m venv --clear $(1)
