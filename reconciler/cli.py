@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from threading import Event
@@ -29,9 +30,10 @@ from reconciler.console import (
     scopes_of,
     speaking,
 )
+from reconciler.grading.casebook import Casebook
 from reconciler.plan import CycleReport
 from reconciler.registry import suggested_config
-from reconciler.report import EXIT_INCOMPLETE, EXIT_OK, as_json, exit_code, lines, table
+from reconciler.report import EXIT_BREAKER, EXIT_INCOMPLETE, EXIT_OK, as_json, exit_code, lines, table
 from reconciler.settings import load
 
 app = typer.Typer(
@@ -88,8 +90,9 @@ def reconcile(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Make one pass: list, look, judge, confirm, and settle what is a zombie."""
     del version
-    common = Common(config, log_level)
+    common = Common(config, log_level, json_)
     if context.invoked_subcommand is not None:
+        _refuse_what_is_of_a_pass(context, context.invoked_subcommand)
         context.obj = common
         return
     with speaking() as redactor, opened(common, redactor) as parts:
@@ -100,14 +103,31 @@ def reconcile(  # noqa: PLR0913 - the options of a command
             accepted_losses=scopes_of(parts, accept_scope_loss or ()),
         )
         with closing(parts.keeping()) as keeping, patience("looking at flow runs"):
-            for scope in sorted(scopes_of(parts, trust or ())):
-                was = keeping.casebook.trust(scope, parts.clock())
-                print(f"scope '{scope}' is trusted again" if was else f"scope '{scope}' was trusted", file=sys.stderr)
+            is_trusted = _trust(parts, keeping.casebook, trust or ())
             report = keeping.kept(one_pass(parts, keeping.casebook, policy, dry_run=dry_run))
         _show(report, as_document=json_)
         if parts.is_discovered and report.was_listed and not json_:
             _suggest(parts, report)
-        raise typer.Exit(exit_code(report, tells_zombies=tells_zombies))
+        code = exit_code(report, tells_zombies=tells_zombies)
+        raise typer.Exit(code if is_trusted or code == EXIT_BREAKER else EXIT_INCOMPLETE)
+
+
+def _trust(parts: Parts, casebook: Casebook, names: Collection[str]) -> bool:
+    """Trust these scopes again, configured or known of old, and say so. False: that could not be kept."""
+    told = [(name, casebook.trust(name, parts.clock())) for name in sorted(scopes_of(parts, names, casebook.scopes()))]
+    for name, done in told:
+        trusted = f"scope '{name}' {'is trusted again' if done.was_distrusted else 'was trusted'}"
+        print(parts.redact(done.problem or trusted), file=sys.stderr)
+    return not any(done.problem for _, done in told)
+
+
+def _refuse_what_is_of_a_pass(context: typer.Context, subcommand: str) -> None:
+    """Refuse what a subcommand would not heed: a person would take it for done."""
+    heeded = {"config", "log_level", "version"} | ({"json_"} if subcommand in {"explain", "report"} else set())
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in heeded and context.params.get(name):
+            raise typer.BadParameter(f"'{parameter.opts[0]}' has no meaning with '{subcommand}': leave one of them out")
 
 
 @app.command()

@@ -36,9 +36,10 @@ class Common:
 
     config: Path | None
     log_level: str | None
+    as_document: bool = False  # --json
 
-    def over(self, config: Path | None, log_level: str | None) -> Common:
-        return Common(config or self.config, log_level or self.log_level)
+    def over(self, config: Path | None, log_level: str | None, *, as_document: bool = False) -> Common:
+        return Common(config or self.config, log_level or self.log_level, as_document or self.as_document)
 
 
 def log_to_stderr(level: str, redactor: logs.Redactor) -> None:
@@ -60,11 +61,13 @@ def opened(common: Common, redactor: logs.Redactor) -> Iterator[Parts]:
         yield parts
 
 
-def scopes_of(parts: Parts, names: Collection[str]) -> frozenset[str]:
-    """Take the names of scopes that there are."""
+def scopes_of(parts: Parts, names: Collection[str], others: Collection[str] = ()) -> frozenset[str]:
+    """Take the names of scopes that there are, or that are known besides."""
     known = {bound.scope.name for bound in parts.bounds}
-    if unknown := sorted(set(names) - known):
+    if unknown := sorted(set(names) - known - set(others)):
         there = f"there are {', '.join(sorted(known))}" if known else "there is none"
+        former = sorted(set(others) - known)
+        there += f"; known from earlier are {', '.join(former)}" if former else ""
         raise typer.BadParameter(f"no scope is called '{unknown[0]}': {there}")
     return frozenset(names)
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from reconciler.plan import Breaker, CycleReport, Finding, Judged, Outcome, Poli
 from reconciler.snapshot import Snapshot
 
 VERSION = 1
+_YEARS = 1900, 9000  # of a line that is read: ages and time zones can be reckoned with
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class Reading:
         self.skipped = 0
         with self.path.open("rb") as file:
             for text in file:
-                line = _decoded(text)
+                line = decoded(text)
                 if line is not None:
                     yield line
                 elif text.strip():
@@ -160,12 +162,29 @@ def read(path: Path) -> Reading:
     return Reading(path)
 
 
-def _decoded(text: bytes) -> Line | None:
+def decoded(text: bytes) -> Line | None:
+    """Read a line. None: torn, foreign, of another version, or with a time that is none of a pass."""
     try:
         line = msgspec.json.decode(text, type=Line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
-    return line if line.version == VERSION else None
+    times = (line.written_at, *every((line.snapshot, line.outcome), datetime))
+    fit = all(time.tzinfo is not None and _YEARS[0] <= time.year <= _YEARS[1] for time in times)
+    return line if fit and line.version == VERSION else None
+
+
+def every(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
+    """Give everything of that kind in a value of ours, however deep."""
+    if isinstance(value, kind):
+        yield value
+        return
+    of: type = type(value)
+    if names := _defaults(of):
+        for name, _ in names:
+            yield from every(getattr(value, name), kind)
+    elif isinstance(value, tuple | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from every(item, kind)
 
 
 def encoded(line: Line, redact: Callable[[str], str]) -> bytes:

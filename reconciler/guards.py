@@ -261,6 +261,8 @@ class Watchman:
         if seen is not None and seen.ended_at is not None:
             return self._scope(finding).clock.to_ours(seen.ended_at)
         known = [weighed.case.first_look.at] if weighed.case.first_look else []
+        if finding.is_absent:
+            known += [one.absent_since for one in looks if one.scope == finding.scope and one.absent_since]
         if seen is not None and seen.resource is not None:
             here = (sighting for look in looks if look.scope == finding.scope for sighting in look.sightings)
             known += [one.ended_seen for one in here if one.ended_seen and one.resource.id == seen.resource.id]

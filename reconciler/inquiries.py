@@ -17,7 +17,16 @@ from reconciler.account.explain import Sources, explanation
 from reconciler.account.replay import BadChange, NoEvidence, Replay, changes_of, files
 from reconciler.account.tally import Tally, told
 from reconciler.composing import Parts
-from reconciler.console import ConfigOption, JsonOption, LevelOption, one_pass, opened, patience, speaking
+from reconciler.console import (
+    ConfigOption,
+    JsonOption,
+    LevelOption,
+    log_to_stderr,
+    one_pass,
+    opened,
+    patience,
+    speaking,
+)
 from reconciler.grading import showing
 from reconciler.grading.scorecard import scorecard
 from reconciler.model import FlowRun, RunId, StateRecord
@@ -44,7 +53,8 @@ def explain(
     log_level: LevelOption = None,
 ) -> None:
     """Say everything of one flow run: what was seen of it, why it stands as it does, and what would make it act."""
-    with speaking() as redactor, opened(context.obj.over(config, log_level), redactor) as parts:
+    common = context.obj.over(config, log_level, as_document=json_)
+    with speaking() as redactor, opened(common, redactor) as parts:
         with closing(parts.casebook()) as casebook, patience("looking at flow runs"):
             report = one_pass(parts, casebook, parts.policy, dry_run=True)
             row, history, problem = _read(parts, run_id, report)
@@ -53,17 +63,16 @@ def explain(
             history=history,
             mappings={bound.scope.name: bound.mapping for bound in parts.bounds},
             folder=parts.loaded.settings.state_dir,
+            problem=problem,
             hide=parts.redact,
         )
         answer = explanation(run_id, report, sources)
-        if json_:
+        if common.as_document:
             print(json.dumps(explained.as_json(answer), indent=2))
         elif (console := Console()).is_terminal:
             console.print(screen.renderable(answer, width=min(console.width, screen.WIDTH)))
         else:
             print("\n".join(screen.as_lines(answer)))
-        if problem:
-            print(redactor.text(f"problem: {problem}"))
         raise typer.Exit(EXIT_OK if answer.run and report.was_listed and not problem else EXIT_INCOMPLETE)
 
 
@@ -88,11 +97,16 @@ def replay(
     path: FileArgument,
     *,
     changes: WithOption = None,
+    config: ConfigOption = None,
     log_level: LevelOption = None,
 ) -> None:
-    """Decide again what the evidence tells of, byte for byte; with another policy, if asked. Needs no server."""
-    del context, log_level
+    """Decide again what the evidence tells of, byte for byte; with another policy, if asked.
+
+    Needs neither server nor configuration: --config is taken as everywhere, and not read.
+    """
+    common = context.obj.over(config, log_level)
     with speaking() as redactor:
+        log_to_stderr(common.log_level or "warning", redactor)
         tally = Tally()
         try:
             wanted = changes_of(changes or ())
@@ -115,10 +129,11 @@ def report(
     log_level: LevelOption = None,
 ) -> None:
     """Say how right its verdicts were: those that `observe` did not write, and those that were written."""
-    with speaking() as redactor, opened(context.obj.over(config, log_level), redactor) as parts:
+    common = context.obj.over(config, log_level, as_document=json_)
+    with speaking() as redactor, opened(common, redactor) as parts:
         with closing(parts.casebook()) as casebook:
             card = scorecard(casebook, datetime.now(UTC))
-        if json_:
+        if common.as_document:
             print(json.dumps(showing.as_json(card), indent=2))
         elif (console := Console()).is_terminal:
             console.print(showing.table(card))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import structlog
@@ -36,12 +36,16 @@ class Keeping:
             _log.error(self.redact(alarm))
         told = replace(
             report,
-            problems=(*report.problems, *graded.alarms),
+            problems=(*report.problems, *graded.alarms, *self._unreadable()),
             warnings=(*report.warnings, *self.evidence.problems, *graded.warnings),
             false_crashes=graded.false_crashes,
             shadows={str(grade): count for grade, count in graded.shadows.items()},
         )
         return hidden(told, self.redact)
+
+    def _unreadable(self) -> Iterator[str]:
+        if self.casebook.is_unreadable:
+            yield "which scopes are not trusted cannot be read, so nothing is written (see the warnings)"
 
     def close(self) -> None:
         self.casebook.close()

@@ -50,6 +50,7 @@ class Outlook:
         self._deadline = deadline
         self._now = now
         self._distrusted = distrusted
+        self._absent: dict[tuple[str, RunId], datetime] = {}  # since when nothing but GONE was stated, by this process
         self._in_flight: frozenset[RunId] = frozenset()  # of the last look that was not a second one
         self.strangers: dict[str, tuple[Resource, ...]] = {}  # by scope: alive, of runs that are not in flight
 
@@ -74,14 +75,25 @@ class Outlook:
         answered = [self._answered(bound, answers, asked, now) for bound in self._bounds]
         if not everywhere:
             self._in_flight, self.strangers = frozenset(ids), {}
+            self._absent = {key: since for key, since in self._absent.items() if key[1] in self._in_flight}
         self._note_strangers(answered)
         in_flight = {run.id: run for run in runs}
         self._memory.note(sighting for one in answered for sighting in _sightings(one, in_flight, now))
         recalled = self._memory.recall(ids)
-        looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()))) for run in runs}
+        self._note_absences(answered, now)
+        looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()), self._absent)) for run in runs}
         breakers, distrusted = self._memory.breakers(), self._distrusted()
         views = (_view(one, looks, breakers.get(one.name), distrusted.get(one.name)) for one in answered)
         return {view.name: view for view in views}, looks
+
+    def _note_absences(self, answered: Sequence[_Answered], now: datetime) -> None:
+        """Keep since when each run is absent: a later sign of life contradicts that, in a later pass too."""
+        for one in answered:
+            for run_id, seen in one.answer.seen.observations.items() if one.answer.seen else ():
+                if seen and all(each.condition is Condition.GONE for each in seen):
+                    self._absent.setdefault((one.name, run_id), now)
+                else:
+                    self._absent.pop((one.name, run_id), None)
 
     def _note_strangers(self, answered: Sequence[_Answered]) -> None:
         """Keep who lives there without being in flight; a scope may list all that lives in the second look only."""
@@ -166,7 +178,12 @@ def _end(seen: Observation, clock: ClockOffset, now: datetime) -> datetime:
     return now if seen.ended_at is None else min(now, clock.to_ours(seen.ended_at))
 
 
-def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sighting]) -> Iterator[Look]:
+def _looks(
+    run: FlowRun,
+    answered: Sequence[_Answered],
+    sightings: Sequence[Sighting],
+    absent: Mapping[tuple[str, RunId], datetime],
+) -> Iterator[Look]:
     for one in answered:
         there = [sighting for sighting in sightings if sighting.scope == one.name]
         mapped, asked = one.bound.mapping.covers(run), run.id in one.asked
@@ -180,6 +197,7 @@ def _looks(run: FlowRun, answered: Sequence[_Answered], sightings: Sequence[Sigh
             place=place,
             sightings=tuple(s for s in there if one.known and s.identity == one.known.identity),
             observations=tuple(_observations(run, one)),
+            absent_since=absent.get((one.name, run.id)),
             error=one.answer.error or error,
         )
 

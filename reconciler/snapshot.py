@@ -30,6 +30,7 @@ class Look:
     place: Place
     sightings: tuple[Sighting, ...] = ()  # under the scope's present identity
     observations: tuple[Observation, ...] = ()
+    absent_since: datetime | None = None  # ours: nothing but GONE was stated since then, as far as is remembered
     error: str | None = None  # why it could not tell
 
 

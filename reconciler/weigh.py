@@ -191,6 +191,8 @@ class _Scale:
         if all(seen.resource and self._is_of_this_attempt(seen.resource) is False for seen in left):
             counts, why_not = self.counts()
             stated = max(self._of(Condition.GONE), key=lambda seen: seen.unseen_end, default=None)
+            if counts is not None and stated is None and not left:
+                counts, why_not = None, f"scope '{self.look.scope}' does not say what became of what its pid names"
             yield Absence(self.scope, counts, why_not, stated, self._sighting())
 
     def lost(self) -> Iterator[Sighting]:

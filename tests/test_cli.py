@@ -6,15 +6,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from uuid import UUID
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from reconciler import cli
+from reconciler.grading.casebook import GRADES_FILE, Casebook
 from tests.rigs.processes import inherited_environment
 
 NOWHERE = "http://127.0.0.1:9/api"
@@ -194,3 +197,74 @@ def test_a_file_that_may_not_be_read_is_a_matter_of_configuration(
     done = CliRunner().invoke(application, ["--config", str(home / "reconciler.toml")])
     assert done.exit_code == 78, done.output
     assert "daemon.interval" in done.stderr
+
+
+@pytest.fixture
+def box(home: Path) -> list[str]:
+    """A configuration with one scope, which grades something of a scope that it no longer has."""
+    (home / "s.toml").write_text("[api]\nretry_for = '0s'\n[[scopes]]\nname = 'box'\nadapter = 'process'\n")
+    casebook = Casebook(home / "state" / GRADES_FILE)
+    casebook.trust("old-box", datetime(2026, 11, 22, tzinfo=UTC))
+    casebook.close()
+    return ["--config", str(home / "s.toml")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--trust", "box", "report"], "--trust"),
+        (["--dry-run", "explain", str(UUID(int=1))], "--dry-run"),
+        (["--exit-code", "report"], "--exit-code"),
+        (["--pool", "a", "replay", "nowhere"], "--pool"),
+        (["--run", str(UUID(int=1)), "check"], "--run"),
+        (["--accept-scope-loss", "box", "check"], "--accept-scope-loss"),
+        (["--json", "check"], "--json"),
+        (["--json", "replay", "nowhere"], "--json"),
+    ],
+)
+def test_what_a_subcommand_does_not_heed_is_refused(box: list[str], arguments: list[str], option: str) -> None:
+    done = CliRunner().invoke(cli.app, [*box, *arguments], env={"PREFECT_API_URL": NOWHERE, "COLUMNS": "200"})
+    assert done.exit_code == 2, done.output
+    subcommand = next(word for word in arguments if word in ("report", "explain", "replay", "check"))
+    assert f"'{option}' has no meaning with '{subcommand}': leave one of them out" in done.stderr
+
+
+def test_json_may_stand_before_a_subcommand(home: Path, box: list[str]) -> None:
+    for arguments in (["--json", *box, "report"], [*box, "report", "--json"]):
+        done = reconcile(*arguments, home=home, PREFECT_API_URL=NOWHERE)
+        assert json.loads(done.stdout)["problems"] == [], done.stderr
+
+
+def test_an_explanation_of_what_could_not_be_read_is_json(home: Path, box: list[str]) -> None:
+    done = reconcile("explain", str(UUID(int=1)), "--json", *box, home=home, PREFECT_API_URL=NOWHERE)
+    document = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "cannot be reached" in document["problems"][0]
+    done = reconcile("explain", str(UUID(int=1)), *box, home=home, PREFECT_API_URL=NOWHERE)
+    assert "cannot be reached" in " ".join(done.stdout.split())
+
+
+def test_replay_takes_the_common_options(home: Path, box: list[str]) -> None:
+    (home / "evidence.jsonl").touch()
+    for arguments in ([*box, "replay", str(home)], ["replay", str(home), *box]):
+        done = reconcile(*arguments, home=home)
+        assert (done.returncode, done.stdout) == (0, "0 lines of 0 runs: nothing to decide.\n"), done.stderr
+    for arguments in (["--log-level", "loud", "replay", str(home)], ["replay", str(home), "--log-level", "loud"]):
+        assert reconcile(*arguments, home=home).returncode == 2
+
+
+class TestTrust:
+    def test_in_a_scope_that_is_no_longer_configured(self, home: Path, box: list[str], empty_server: str) -> None:
+        done = reconcile("--trust", "old-box", *box, home=home, PREFECT_API_URL=empty_server)
+        assert (done.returncode, done.stderr) == (0, "scope 'old-box' was trusted\n")
+
+    def test_in_one_that_nobody_knows(self, home: Path, box: list[str], empty_server: str) -> None:
+        done = reconcile("--trust", "other", *box, home=home, PREFECT_API_URL=empty_server, COLUMNS="200")
+        assert done.returncode == 2
+        assert "no scope is called 'other': there are box; known from earlier are old-box" in done.stderr
+
+    def test_that_could_not_be_kept(self, home: Path, box: list[str], empty_server: str) -> None:
+        (home / "state" / GRADES_FILE).write_bytes(b"this is no database" * 1000)
+        done = reconcile("--trust", "box", *box, home=home, PREFECT_API_URL=empty_server)
+        assert done.returncode == 1
+        assert "scope 'box' could not be trusted: " in done.stderr

@@ -21,6 +21,7 @@ from reconciler.model import (
     FlowRun,
     Guard,
     Heartbeat,
+    LifeSign,
     RunId,
     RunMapping,
     Seen,
@@ -165,6 +166,29 @@ def test_strangers_of_in_flight_runs_are_sightings() -> None:
     bench.scope.answers |= {run.id: [bench.scope.alive(run)] for run in runs[1:]}
     bench.run()
     assert [f.run.id for f in bench.api.written] == [runs[0].id]
+
+
+def test_since_when_it_is_absent_is_known_to_the_next_pass(bench: Bench) -> None:
+    run = bench.alive()
+    for _ in range(4):
+        bench.alive()
+    bench.run()
+    bench.cycle.policy = replace(POLICY, grace=timedelta(hours=1))
+    bench.scope.answers[run.id] = [bench.scope.gone(run)]
+    absent = bench.run().taken_at
+    bench.cycle.policy = POLICY
+    bench.api.signs[run.id] = LifeSign("log line", datetime.now(UTC))
+    report = bench.run()
+    finding = next(finding for finding in report.plan.findings if finding.run.id == run.id)
+    assert finding.guard is Guard.LIFE_SIGN
+    assert report.snapshot is not None
+    looks = next(case.looks for case in report.snapshot.cases if case.run.id == run.id)
+    assert looks[0].absent_since is not None
+    assert absent <= looks[0].absent_since < bench.api.signs[run.id].at
+    bench.scope.answers[run.id] = [bench.scope.alive(run)]
+    report = bench.run()
+    assert report.snapshot is not None
+    assert all(look.absent_since is None for case in report.snapshot.cases for look in case.looks)
 
 
 @pytest.mark.parametrize("ends", [True, False])

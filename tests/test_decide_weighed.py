@@ -238,3 +238,12 @@ def test_what_was_seen_is_told_even_where_no_rule_asks() -> None:
         snap = snapshot(one)
         what, sight = what_was_seen(Matter(weigh(one, snap), snap, POLICY))
         assert (what, sight and sight.scope.name) == (told, "a" if one.looks else None)
+
+
+def test_what_nobody_says_is_gone_is_not_missing() -> None:
+    """All that is shown is another container that ended; of what the pid names there is no word."""
+    r = run()
+    other = look(exited(r, name="res-x"), mapped=False, sightings=(sighting(r),))
+    finding = verdict(case(r, other))
+    assert (finding.verdict, finding.rule) == (Verdict.UNMANAGED, "5")
+    assert finding.reason.startswith("scope 'a' does not say what became of what its pid names; ")

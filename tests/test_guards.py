@@ -77,6 +77,12 @@ class TestLifeSigns:
         for seconds, guard in ((9, Guard.LIFE_SIGN), (11, None)):
             assert verdict(one, life_signs={one.run.id: LifeSign("task run", ago(seconds))}).guard is guard
 
+    def test_of_an_absence_that_an_earlier_pass_saw_counts_from_then(self) -> None:
+        r = run()
+        for since, guard in ((45, Guard.LIFE_SIGN), (35, None)):
+            one = case(r, look(gone(r), sightings=(sighting(r),), absent_since=ago(since)))
+            assert verdict(one, life_signs={r.id: LifeSign("log line", ago(40))}).guard is guard
+
     def test_of_another_run_says_nothing(self) -> None:
         assert verdict(vanished(), life_signs={uuid4(): LifeSign("log line", NOW)}).verdict is Verdict.ZOMBIE
 

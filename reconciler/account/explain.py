@@ -53,6 +53,7 @@ class Sources:
     history: Sequence[StateRecord] | None = None  # None: not read
     mappings: Mapping[str, RunMapping] | None = None  # by scope
     folder: Path | None = None  # of the evidence
+    problem: str = ""  # why row or history could not be read
     hide: Callable[[str], str] = str
 
 
@@ -69,7 +70,7 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
         id=str(run_id),
         at=form.time(line.snapshot.taken_at if line else report.ended_at),
         run=_run(run, clock, form) if run else None,
-        not_judged="" if judged else form.text(_not_judged(report, run)),
+        not_judged="" if judged else form.text(_not_judged(report, run, sources.problem)),
         attempt=_attempt(run_id, history, clock, form) if history else None,
         attempt_note=form.text(_why_no_attempt(judged, history)),
         decision=_decision(report, judged, line, form) if judged and line else None,
@@ -79,7 +80,7 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
         evidence=lines,
         settlements=settlements,
         evidence_note=note,
-        problems=tuple(form.text(problem) for problem in report.problems[:_LINES]),
+        problems=tuple(form.text(problem) for problem in [sources.problem, *report.problems[:_LINES]] if problem),
     )
 
 
@@ -117,9 +118,11 @@ def _run(run: FlowRun, clock: ClockOffset, form: Form) -> RunTold:
     )
 
 
-def _not_judged(report: CycleReport, run: FlowRun | None) -> str:
+def _not_judged(report: CycleReport, run: FlowRun | None, problem: str) -> str:
     if not report.was_listed:
         return report.problems[0] if report.problems else "the flow runs in flight could not be listed"
+    if run is None and problem:
+        return "it is not among the flow runs in flight, and could not be read"
     if run is None:
         return "the Prefect server has no flow run of this id: it was deleted, or never was there"
     if run.is_in_flight:
@@ -187,6 +190,7 @@ def _forecast(made: Forecast, form: Form) -> ForecastTold:
         ),
         acts_at=form.when(made.acts_at),
         ahead=made.ahead,
+        passes_before=made.passes_before,
         needed=form.text(made.needed),
         then_at=form.when(made.then_at),
     )

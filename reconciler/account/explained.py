@@ -141,6 +141,7 @@ class ForecastTold:
     stages: tuple[StageTold, ...]
     acts_at: datetime | None
     ahead: int
+    passes_before: int
     needed: str
     then_at: datetime | None
 

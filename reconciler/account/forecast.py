@@ -8,14 +8,13 @@ and where two of them differ the change is narrowed down.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, TypeVar
 
 from reconciler.account.remedies import ENDLESS, SWITCHES, needed_evidence
-from reconciler.evidence import Line, lines_of, rejudge
+from reconciler.evidence import Line, every, lines_of, rejudge
 from reconciler.model import Heartbeat, RunId, StateRecord, StateType, Verdict
 from reconciler.plan import CycleReport, Finding
 from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
@@ -27,8 +26,6 @@ _GRID = ((_SOON, timedelta(minutes=1)), (HORIZON, timedelta(minutes=15)))  # unt
 _BEATS_KEPT = timedelta(hours=1)  # what `Orchestrator.heartbeats` is asked for
 _MOST_STAGES = 12
 _COUNTED = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d UTC|\d+ (s|min|h|d)\b")
-
-_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,7 @@ class Forecast:
     stages: tuple[Stage, ...]
     acts_at: datetime | None  # it is settled by a pass that ends then; None: not within `HORIZON`, by time alone
     ahead: int = 0  # zombies that stand longer, and are settled first
+    passes_before: int = 0  # so many passes settle only those ahead: at most `max_settlements` in each
     needed: str = ""  # what must change, if time alone does not do it
     then_at: datetime | None = None  # when it is settled if that, being the operator's to change, is changed
 
@@ -83,16 +81,23 @@ def forecast_of(line: Line, history: tuple[StateRecord, ...] | None = None) -> F
     """Look ahead from a decision. Breakers that had tripped stay so; those ahead of the run are settled meanwhile."""
     future = _Future(line, history)
     stages = tuple(islice(future.stages(), _MOST_STAGES))
-    last = stages[-1]
+    last, passes = stages[-1], line.ahead // max(line.policy.max_settlements, 1)
     if last.finding.verdict is Verdict.ZOMBIE:
-        return Forecast(stages=stages, acts_at=last.at, ahead=line.ahead)
+        return Forecast(stages=stages, acts_at=last.at, ahead=line.ahead, passes_before=passes)
     switch = SWITCHES.get(last.finding.guard) if last.finding.guard else None
     if switch is None:
         return Forecast(stages=stages, acts_at=None, needed=needed_evidence(future.snapshot, last.finding))
     needed, changed = switch(line, last.finding)
     then = forecast_of(changed, history)
     needed = f"{needed}; and then {then.needed}" if then.needed else needed
-    return Forecast(stages=stages, acts_at=None, ahead=line.ahead, needed=needed, then_at=then.acts_at or then.then_at)
+    return Forecast(
+        stages=stages,
+        acts_at=None,
+        ahead=line.ahead,
+        passes_before=passes,
+        needed=needed,
+        then_at=then.acts_at or then.then_at,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +187,10 @@ class _Future:
     def _moments(self) -> list[datetime]:
         """When a pass may find something else: each known time and each wait after it; and a grid besides."""
         known = [replace(case, history=None) for case in self.snapshot.cases]
-        times = {self.now, *_all((replace(self.snapshot, cases=tuple(known)), *self.line.breakers), datetime)}
+        times = {self.now, *every((replace(self.snapshot, cases=tuple(known)), *self.line.breakers), datetime)}
         clocks = [self.snapshot.server_clock, *(view.clock for view in self.snapshot.scopes.values())]
         times |= {clock.to_ours(time) for clock in clocks if clock.offset for time in times}
-        waits = {_NOW, *_all(self.line.policy, timedelta), *(view.lag for view in self.snapshot.scopes.values())}
+        waits = {_NOW, *every(self.line.policy, timedelta), *(view.lag for view in self.snapshot.scopes.values())}
         waits |= {_limit(beat) for beat in self.snapshot.heartbeats.values()}
         ends = {time + wait for time in times for wait in waits}
         begins = ends | {end - self.line.policy.confirm_after for end in ends}
@@ -208,15 +213,3 @@ def _grid() -> set[timedelta]:
 
 def _limit(beat: Heartbeat) -> timedelta:
     return 1.2 * beat.cadence
-
-
-def _all(value: Any, kind: type[_Kind]) -> Iterator[_Kind]:
-    """Everything of that kind in a value of ours, however deep."""
-    if isinstance(value, kind):
-        yield value
-    elif is_dataclass(value):
-        for one in fields(value):
-            yield from _all(getattr(value, one.name), kind)
-    elif isinstance(value, tuple | Mapping):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _all(item, kind)

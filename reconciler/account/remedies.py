@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 from reconciler.evidence import Line
 from reconciler.model import Guard, Verdict
 from reconciler.plan import Finding, Mode, Policy
-from reconciler.snapshot import Snapshot
+from reconciler.snapshot import Case, Look, Snapshot
+from reconciler.weigh import weigh
 
 # No time ends these: whatever comes later must be asked for without them.
 ENDLESS = frozenset({Guard.AGAIN, Guard.LISTING, Guard.SELECTION, Guard.OPT_OUT, Guard.TRUST, Guard.MODE})
@@ -21,12 +22,14 @@ def needed_evidence(snapshot: Snapshot, finding: Finding) -> str:
         return _EVIDENCE.get(finding.guard, f"that nothing speaks against it any more ({finding.guard})")
     if finding.verdict is Verdict.HEALTHY:
         return "an end: nothing is written while its resource, or its parent, lives"
+    if finding.rule == "1":
+        return f"nothing of its own: {finding.reason}"
     if finding.verdict is Verdict.UNMANAGED:
         nameless = finding.run.pid is None and finding.run.work_pool is None
         nothing = "nothing that can be configured: neither pid nor work pool says where it runs"
         return nothing if nameless else "what its reason says: the configuration, or that its resource is seen once"
     if finding.verdict is Verdict.UNKNOWN:
-        return f"an answer of {_silent(snapshot)}"
+        return f"an answer {_silent(snapshot, finding)}"
     if finding.verdict is Verdict.HELD:
         return f"a person: what rule {finding.rule} finds is shown, and never written"
     (case,) = snapshot.cases
@@ -35,10 +38,18 @@ def needed_evidence(snapshot: Snapshot, finding: Finding) -> str:
     return "something else than time: nothing is due within 24 h"
 
 
-def _silent(snapshot: Snapshot) -> str:
+def _silent(snapshot: Snapshot, finding: Finding) -> str:
+    """Who could not tell: the scopes of which rule 4 says so, or the history."""
     (case,) = snapshot.cases
-    names = [look.scope for look in case.looks if look.error or snapshot.scopes[look.scope].incomplete]
-    return " and ".join(f"scope '{name}'" for name in names) or "what could not tell"
+    names = [look.scope for look in case.looks if any(text in finding.reason for text in _doubts(case, look, snapshot))]
+    named = " and ".join(f"scope '{name}'" for name in names)
+    return f"of {named}" if named else "about its state history"
+
+
+def _doubts(case: Case, look: Look, snapshot: Snapshot) -> Iterator[str]:
+    """Say what one scope could not tell, before the history was read and after."""
+    for history in (case.history, None):
+        yield from weigh(replace(case, looks=(look,), history=history), snapshot).blind
 
 
 _EVIDENCE = {

@@ -17,10 +17,9 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from reconciler.account.forecast import forecast_of
+from reconciler.account.policies import Effect, judged_under
 from reconciler.account.resemblance import differ_only_where_hidden
-from reconciler.evidence import VERSION, Line, encoded, rejudge
-from reconciler.model import Verdict
+from reconciler.evidence import Line, decoded, encoded, rejudge
 from reconciler.plan import Finding, Policy
 from reconciler.settings.model import PolicySettings
 from reconciler.settings.problems import in_words, similar
@@ -44,16 +43,6 @@ class Result(StrEnum):
     DIFFERENT = "not reproduced"
 
 
-class Effect(StrEnum):
-    """What another policy would have done."""
-
-    NONE = "the same"
-    SOONER = "settled sooner"
-    LATER = "settled later"
-    NEVER = "never settled"  # not within a day, by time alone
-    OTHERWISE = "judged otherwise"
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of a file, as it is there."""
@@ -64,11 +53,7 @@ class Record:
 
     def line(self) -> Line | None:
         """None: torn, foreign, or of another version of the format."""
-        try:
-            line = msgspec.json.decode(self.text, type=Line)
-        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            return None
-        return line if line.version == VERSION else None
+        return decoded(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +68,7 @@ class Replayed:
     other: Finding | None = None  # under the other policy, if one was asked for
     effect: Effect = Effect.NONE
     settled_at: datetime | None = None  # ours: when the other policy would have settled it, if later
+    other_policy: Policy | None = None
 
 
 def changes_of(texts: Iterable[str]) -> dict[str, object]:
@@ -141,10 +127,18 @@ class Replay:
         self.skipped = 0
         for record in records(self.paths):
             line = record.line()
-            if line is None:
+            replayed = self._attempted(record, line) if line else None
+            if replayed is None:
                 self.skipped += 1
             else:
-                yield self._replayed(record, line)
+                yield replayed
+
+    def _attempted(self, record: Record, line: Line) -> Replayed | None:
+        """None: its values are none that a pass has, and cannot be reckoned with, such as a century's `grace`."""
+        try:
+            return self._replayed(record, line)
+        except (OverflowError, ValueError):
+            return None
 
     def _replayed(self, record: Record, line: Line) -> Replayed:
         again = rejudge(line)
@@ -162,20 +156,10 @@ class Replay:
         return self._under_another(replayed) if self.changes else replayed
 
     def _under_another(self, replayed: Replayed) -> Replayed:
-        line = replayed.line
         changed: Any = self.changes
-        policy = replace(line.policy, **changed)
-        other, again = rejudge(line, policy), replayed.again
-        replayed = replace(replayed, other=other)
-        if Verdict.ZOMBIE in (again.verdict, other.verdict) and again.verdict is not other.verdict:
-            if other.verdict is Verdict.ZOMBIE:
-                return replace(replayed, effect=Effect.SOONER)
-            then = forecast_of(replace(line, policy=policy)).acts_at
-            return replace(replayed, effect=Effect.LATER if then else Effect.NEVER, settled_at=then)
-        if other.is_suspect and not again.is_suspect and again.guard is None:
-            return replace(replayed, effect=Effect.SOONER)  # it would have been looked at again at once
-        same = (other.verdict, other.rule, other.guard) == (again.verdict, again.rule, again.guard)
-        return replayed if same else replace(replayed, effect=Effect.OTHERWISE)
+        policy = replace(replayed.line.policy, **changed)
+        other, effect, then = judged_under(policy, replayed.line, replayed.again)
+        return replace(replayed, other=other, effect=effect, settled_at=then, other_policy=policy)
 
 
 def _document(line: Line, again: Finding, redact: Callable[[str], str], record: Record) -> bytes:

@@ -86,7 +86,7 @@ def _entries(told: Explanation) -> Iterator[Entry]:
     if told.forecast:
         yield from _forecast(told.forecast, now)
     yield from _ours(told, now)
-    for problem in told.problems[:1] if told.decision else ():
+    for problem in [problem for problem in told.problems if problem != told.not_judged][:1]:
         yield "incomplete", problem
 
 
@@ -195,16 +195,25 @@ def _forecast(made: ForecastTold, now: datetime) -> Iterator[Entry]:
     ]
     if later:
         yield "then", "; ".join(later)
-    behind = f", after {made.ahead} that stand longer" if made.ahead else ""
     if made.acts_at is not None:
         at = "now" if made.acts_at <= now else f"{moment(made.acts_at, now)}, in {span(made.acts_at - now)}"
-        yield "acts", f"if nothing changes: set to Crashed {at}, by the first pass that ends then{behind}"
+        yield "acts", f"if nothing changes: set to Crashed {_by_which(made, at, made.acts_at, now)}"
         return
     then = ""
     if made.then_at is not None:
-        then = "; then now" if made.then_at <= now else f"; then at {moment(made.then_at, now)}"
-        then += f", by the first pass that ends then{behind}"
+        at = "now" if made.then_at <= now else f"at {moment(made.then_at, now)}"
+        then = f"; then {_by_which(made, at, made.then_at, now)}"
     yield "acts", f"not by time alone; needed is {made.needed}{then}"
+
+
+def _by_which(made: ForecastTold, at: str, time: datetime, now: datetime) -> str:
+    """By which pass: those that stand longer come first, and a pass settles only so many."""
+    behind = f"after {made.ahead} that stand longer" if made.ahead else ""
+    if not made.passes_before:
+        return f"{at}, by the first pass that ends then{f', {behind}' if behind else ''}"
+    passes = f"{made.passes_before} more pass{'' if made.passes_before == 1 else 'es'}"
+    soonest = f"not before {moment(time, now)}, " if time > now else ""
+    return f"{soonest}by the pass that comes after {passes}, {behind}"
 
 
 def _ours(told: Explanation, now: datetime) -> Iterator[Entry]:

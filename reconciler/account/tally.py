@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from reconciler.account.replay import Effect, Replayed, Result
+from reconciler.account.policies import Effect, is_shadowed, is_stricter
+from reconciler.account.replay import Replayed, Result
 from reconciler.model import RunId
 from reconciler.plan import Finding
 from reconciler.settings import durations
@@ -21,6 +22,11 @@ _WHAT = {  # in the order of the summary
 }
 
 
+_BREAKER = "A stricter breaker looks at all runs of a pass, and a line holds one: what it would have held is not told."
+_SHADOWED = "What `mode` or `trust` held is compared as if it had been settled."
+_RATE = "How many one pass settles (max_settlements) was not considered: so many would have taken more than one."
+
+
 @dataclass
 class Tally:
     """Counts. Bounded by the runs that the evidence names."""
@@ -28,6 +34,8 @@ class Tally:
     results: dict[Result, int] = field(default_factory=lambda: dict.fromkeys(Result, 0))
     effects: dict[Effect, set[RunId]] = field(default_factory=lambda: {effect: set() for effect in Effect})
     changed: int = 0  # decisions that another policy would have made otherwise
+    cautions: set[str] = field(default_factory=set)  # what the effects do not tell
+    fits: int | None = None  # so many more could be settled by the fullest pass
     runs: set[RunId] = field(default_factory=set)
     first: datetime | None = None
     last: datetime | None = None
@@ -37,9 +45,22 @@ class Tally:
         self.results[replayed.result] += 1
         self.effects[replayed.effect].add(line.run_id)
         self.changed += replayed.effect is not Effect.NONE
+        self._caution(replayed)
         self.runs.add(line.run_id)
         self.first = min(self.first or line.written_at, line.written_at)
         self.last = max(self.last or line.written_at, line.written_at)
+
+    def _caution(self, replayed: Replayed) -> None:
+        line, policy = replayed.line, replayed.other_policy
+        if policy is None:
+            return
+        self.cautions |= {_BREAKER} if is_stricter(policy, line.policy) else set()
+        if is_shadowed(replayed.again) and replayed.effect in (Effect.LATER, Effect.NEVER):
+            self.cautions.add(_SHADOWED)
+        fits = policy.max_settlements - line.ahead
+        self.fits = fits if self.fits is None else min(self.fits, fits)
+        if replayed.effect is Effect.SOONER and len(self.effects[Effect.SOONER]) > self.fits:
+            self.cautions.add(_RATE)
 
     @property
     def is_reproduced(self) -> bool:
@@ -55,9 +76,10 @@ class Tally:
         )
         yield f"{_many(total, 'line')} of {_many(len(self.runs), 'run')}{when}: {came}."
         if skipped:
-            yield f"{_many(skipped, 'line')} skipped: torn, foreign, or of another version of the format."
+            yield f"{_many(skipped, 'line')} skipped: torn, foreign, odd, or of another version of the format."
         if changes:
             yield f"with {_changes(changes)}: {self._effects()}."
+            yield from sorted(self.cautions)
 
     def _effects(self) -> str:
         told = [f"{_many(len(self.effects[one]), 'run')} {what}" for one, what in _WHAT.items() if self.effects[one]]

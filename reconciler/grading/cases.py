@@ -10,6 +10,7 @@ from uuid import UUID
 from reconciler.model import RunId
 
 WATCHED_FOR = timedelta(hours=24)
+UNREAD_FOR = timedelta(hours=48)  # so long a case is watched that cannot be read when its time is over
 STAYED = timedelta(hours=1)  # a run that does not move for so long after its would-be settlement stayed a zombie
 DISTRUST_COUNT = 2  # false crashes of one scope, found within `WATCHED_FOR`
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from reconciler.grading.cases import STAYED, WATCHED_FOR, Case, Grade, Kind, Opinion
+from reconciler.grading.cases import STAYED, UNREAD_FOR, WATCHED_FOR, Case, Grade, Kind, Opinion
 from reconciler.grading.sequel import Author, Sequel, Step, after_crash, after_state
 from reconciler.model import FlowRun, StateRecord, StateType
 from reconciler.words import legible, span
@@ -27,9 +27,16 @@ def by_history(case: Case, history: Sequence[StateRecord], row: FlowRun | None =
 
 
 def _of_settlement(sequel: Sequel) -> Opinion | None:
-    """A false crash is what the run itself reports in the same attempt, after we set it to Crashed."""
+    """A false crash is what the run itself reports in the same attempt, after we set it to Crashed.
+
+    A Crashed of its own may be its worker's late word, or that of a live flow which has lost the lease of its
+    concurrency slot to our Crashed.
+    """
     unclear: Opinion | None = None
     for step in sequel.of_the_attempt():
+        if step.type is StateType.CRASHED and step.author is Author.RUN:
+            why = f"reported {_when(step)}; by itself or by a worker cannot be told"
+            unclear = unclear or Opinion(Grade.UNCLEAR, why, step.record.timestamp)
         if not step.is_life or step.author in (Author.HAND, Author.RECONCILER):
             continue
         reported = f"reported {_when(step)}, with no Scheduled between"
@@ -47,7 +54,10 @@ def _of_settlement(sequel: Sequel) -> Opinion | None:
 
 
 def _of_shadow(sequel: Sequel, *, in_process: bool) -> Opinion | None:
-    """Whoever reports after the verdict was alive; whom others ended as Crashed or Cancelled was not."""
+    """Whoever reports after the verdict was alive; whom others ended as Crashed or Cancelled was not.
+
+    That is so only if they judged as we did: a cancellation ends live runs too, and Crashed may be a live flow's word.
+    """
     by_others: Opinion | None = None
     for step in sequel.of_the_attempt():
         if step.is_life:
@@ -56,8 +66,7 @@ def _of_shadow(sequel: Sequel, *, in_process: bool) -> Opinion | None:
             continue
         if step.author is Author.RECONCILER:
             return _settled_for_real(step)
-        why, at = f"was settled by others: {_when(step)}", step.record.timestamp
-        by_others = Opinion(Grade.RIGHT, why, at, others_settled_at=at)
+        by_others = _ended_by_others(step, sequel)
     again = sequel.next_attempt
     if by_others is not None or again is None:
         return by_others
@@ -65,6 +74,16 @@ def _of_shadow(sequel: Sequel, *, in_process: bool) -> Opinion | None:
     if sequel.retries_in_process(is_waiting=in_process):
         return Opinion(Grade.FALSE, f"showed life: {_when(again)} in its own process", at, is_final=True)
     return Opinion(Grade.UNGRADED, f"was rescheduled: {_when(again)}", at, is_final=True)
+
+
+def _ended_by_others(step: Step, sequel: Sequel) -> Opinion:
+    at = step.record.timestamp
+    if step.type is StateType.CANCELLED and sequel.was_cancelling:
+        return Opinion(Grade.UNGRADED, f"was cancelled: {_when(step)}", at, others_settled_at=at)
+    if step.type is StateType.CRASHED and step.author is Author.RUN:
+        why = f"was reported {_when(step)}, by itself or by a worker"
+        return Opinion(Grade.UNGRADED, why, at, others_settled_at=at)
+    return Opinion(Grade.RIGHT, f"was settled by others: {_when(step)}", at, others_settled_at=at)
 
 
 def _reported(step: Step, sequel: Sequel) -> Opinion:
@@ -95,14 +114,19 @@ def life_sign(what: str, at: datetime) -> Opinion:
     return Opinion(Grade.FALSE, f"showed life: a {what} of {_moment(at)}", is_final=True)
 
 
-def by_age(case: Case, now: datetime, *, stays_zombie: bool) -> Opinion | None:
+def by_age(case: Case, now: datetime, *, stays_zombie: bool, is_read: bool) -> Opinion | None:
     """What the time says that went by without another sign; None: nothing yet.
 
     `stays_zombie`: this pass still judges the run as it did. One that nobody could look at proves nothing.
+    `is_read`: this pass knows its state, and how it came there. Without that no watch ends well.
     """
     age = case.age(now)
-    if age >= WATCHED_FOR:
+    if age >= WATCHED_FOR and is_read:
         return _at_the_end(case)
+    if age >= UNREAD_FOR:
+        why = f"could not be read when {span(WATCHED_FOR)} were over, nor until {span(UNREAD_FOR)} were"
+        open_ = Opinion(Grade.UNGRADED, why, is_final=True)
+        return open_ if case.grade is Grade.OPEN else Opinion(case.grade, case.why, is_final=True)
     if case.kind is Kind.SHADOW and case.grade is Grade.OPEN and stays_zombie and age >= STAYED:
         return Opinion(Grade.RIGHT, f"stayed a zombie: it has not moved for {span(age)}")
     return None

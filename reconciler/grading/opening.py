@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 from reconciler.grading.cases import Case, Key, Kind
-from reconciler.model import Guard, OutcomeKind, Verdict
+from reconciler.model import Condition, Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding, Judged
 from reconciler.words import clipped, legible
 
@@ -43,7 +43,7 @@ def _case(
         run_id=run.id,
         state_id=run.state_id,
         kind=kind,
-        name=_text(run.name, 100),
+        name=_text(redact(run.name), 100),
         scope=finding.scope or "",
         rule=finding.rule,
         guard=str(finding.guard or ""),
@@ -60,12 +60,17 @@ def _judged_at(judged: Judged | None, report: CycleReport) -> datetime:
 
 
 def _resource(finding: Finding, judged: Judged | None) -> str:
-    """The one that ended; what vanished is known if it was seen before."""
-    if finding.observation is not None and finding.observation.resource is not None:
-        return finding.observation.resource.id
+    """The one that ended; what vanished is known if it was seen before.
+
+    An adapter that finds nothing knows only what the pid said, which need not be the id that it shows of a live one.
+    """
+    stated = finding.observation
+    shown = stated.resource.id if stated is not None and stated.resource is not None else ""
+    if stated is not None and stated.condition is not Condition.GONE:
+        return shown
     absent = judged.weighed.absent if judged else ()
     seen = [one.sighting for one in absent if one.sighting and one.scope.name == finding.scope]
-    return max(seen, key=lambda one: one.last_seen).resource.id if seen else ""
+    return max(seen, key=lambda one: one.last_seen).resource.id if seen else shown
 
 
 def _text(text: str, limit: int) -> str:

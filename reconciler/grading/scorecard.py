@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from reconciler.grading.casebook import Casebook
 from reconciler.grading.cases import Case, Grade, Kind
+from reconciler.model import Guard
 
 _LISTED = 50  # cases
 ENOUGH = 10  # graded would-be settlements, before they are worth a conclusion
@@ -38,7 +39,7 @@ class ScopeScore:
     false_crashes: int = 0
     unclear: int = 0  # settlements that may have been false crashes
     watched: int = 0  # settlements whose 24 h are not over
-    is_observed: bool = False  # its newest case is a would-be settlement that its mode held, or a dry run's
+    is_observed: bool = False  # nothing is written there: its mode holds what would be
     distrusted_since: datetime | None = None
 
     @property
@@ -59,7 +60,7 @@ class ScopeScore:
 class Scorecard:
     """All cases that are kept. Times are ours."""
 
-    since: datetime | None  # of the oldest case; None: there is none
+    since: datetime | None  # when somebody looked first; None: nobody has
     until: datetime
     scopes: tuple[ScopeScore, ...]
     detection: Spread | None  # from the end, or the last look that found it, to the verdict
@@ -78,7 +79,7 @@ def scorecard(casebook: Casebook, now: datetime) -> Scorecard:
     """Read the casebook. Never raises; what could not be read is among `problems`."""
     casebook.begin()
     cases, distrusted = casebook.cases(), casebook.distrusted()
-    since = min((case.judged_at for case in cases), default=None)
+    since = min((time for time in (casebook.begun(), *(case.judged_at for case in cases)) if time), default=None)
     names = sorted({case.scope for case in cases} | distrusted.keys())
     timed = [case for case in cases if case.died_by is not None and case.grade is not Grade.FALSE]
     later = [case for case in timed if since is not None and case.died_by is not None and case.died_by >= since]
@@ -109,9 +110,15 @@ def _score(scope: str, cases: Sequence[Case], distrusted: datetime | None) -> Sc
         false_crashes=settled[Grade.FALSE],
         unclear=settled[Grade.UNCLEAR],
         watched=sum(case.kind is Kind.SETTLED and case.closed_at is None for case in mine),
-        is_observed=bool(mine) and mine[0].kind is Kind.SHADOW and mine[0].guard != "trust",
+        is_observed=_is_observed(mine),
         distrusted_since=distrusted,
     )
+
+
+def _is_observed(mine: Sequence[Case]) -> bool:
+    """By the newest case that tells; a dry run does so only where there was nothing else."""
+    telling = [case.kind for case in mine if case.kind is Kind.SETTLED or case.guard == str(Guard.MODE)]
+    return (telling or [case.kind for case in mine if not case.guard] or [Kind.SETTLED])[0] is Kind.SHADOW
 
 
 def _spread(lengths: Sequence[timedelta]) -> Spread | None:

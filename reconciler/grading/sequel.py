@@ -95,6 +95,12 @@ class Sequel:
         return later[0].type is StateType.RUNNING if later else is_waiting
 
     @property
+    def was_cancelling(self) -> bool:
+        """A cancellation was asked for, before the verdict or in this attempt."""
+        before = self.judged is not None and self.judged.type is StateType.CANCELLING
+        return before or any(step.type is StateType.CANCELLING for step in self.of_the_attempt())
+
+    @property
     def next_attempt(self) -> Step | None:
         return next((step for step in self.steps if step.begins_attempt), None)
 

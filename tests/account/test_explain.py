@@ -144,7 +144,9 @@ def test_a_zombie_acts_now_and_after_those_that_stand_longer() -> None:
     text = flat(explained(cases[0].run, report))
     assert "held by 'rate'" in text
     assert "holds: rate (2 stand longer, and at most 1 are settled in one pass)" in text
-    assert "by the first pass that ends then, after 2 that stand longer" in text
+    assert (
+        "Crashed not before 12:00:10 UTC, by the pass that comes after 2 more passes, after 2 that stand longer" in text
+    )
     assert "set to Crashed now" in flat(explained(cases[2].run, report))
 
 
@@ -396,3 +398,37 @@ def test_a_whole_pass_with_a_scope_that_is_down(benches: Callable[..., Bench], t
     assert "its absence would" in text
     assert "evidence " in text
     assert "incomplete " in text
+
+
+def test_a_run_behind_more_than_one_pass_settles_acts_after_those_passes() -> None:
+    cases = [case(of, look(exited(of))) for of in (run(age=300 + number) for number in range(5))]
+    report = report_of(snapshot(*cases), replace(POLICY, max_settlements=2))
+    assert [flat(explained(one.run, report)).partition(" acts ")[2].partition(" evidence")[0] for one in cases] == [
+        "if nothing changes: set to Crashed by the pass that comes after 2 more passes, after 4 that stand longer",
+        "if nothing changes: set to Crashed by the pass that comes after 1 more pass, after 3 that stand longer",
+        "if nothing changes: set to Crashed by the pass that comes after 1 more pass, after 2 that stand longer",
+        "if nothing changes: set to Crashed now, by the first pass that ends then, after 1 that stand longer",
+        "if nothing changes: set to Crashed now, by the first pass that ends then",
+    ]
+
+
+def test_the_scope_that_is_in_doubt_is_needed_and_no_other() -> None:
+    """The end in 'a' is not what the pid names; 'b' does not answer, and nothing says that it would know."""
+    of = run(pid="base:res-2")
+    one = case(of, look(exited(of, name="res-1")), look(scope="b", mapped=False, place=Place.ELSEWHERE, error="503"))
+    text = flat(explained(of, report_of(snapshot(one))))
+    assert "UNKNOWN: scope 'a' could not tell" in text
+    assert "needed is an answer of scope 'a' evidence" in text
+
+
+def test_a_subflow_says_whose_end_is_its_own() -> None:
+    of = run(pid=None, work_pool=None, parent_task_run_id=uuid4(), worker_type=None)
+    text = flat(explained(of, report_of(snapshot(case(of, confirmed=False, past=())))))
+    assert "needed is nothing of its own: it runs inside its parent's process" in text
+
+
+def test_what_could_not_be_read_is_a_problem_of_the_explanation() -> None:
+    told = explanation(uuid4(), report_of(snapshot(vanished())), Sources(problem="the API answered 503"))
+    assert told.not_judged == "it is not among the flow runs in flight, and could not be read"
+    assert told.problems == ("the API answered 503",)
+    assert "incomplete the API answered 503" in flat(screen(told))

@@ -142,7 +142,7 @@ class TestByTimeAlone:
         policy = replace(POLICY, max_settlements=2, breaker_count=9)
         made = forecast(report_of(snapshot(*cases), policy), cases[0].run.id)
         assert stages(made)[0] == (Verdict.HELD, "rate")
-        assert (made.ahead, made.acts_at is not None) == (3, True)
+        assert (made.ahead, made.passes_before, made.acts_at is not None) == (3, 1, True)
 
     def test_a_history_that_was_not_read_can_be_given(self) -> None:
         """The run was rescheduled: what the scope saw then is an earlier attempt's."""
@@ -177,7 +177,7 @@ class TestWhatTimeDoesNotDo:
     def test_a_history_that_cannot_be_read(self) -> None:
         of = run()
         one = replace(case(of, look(exited(of))), history=None, history_error="503")
-        self.assert_never(ahead(one), "an answer")
+        self.assert_never(ahead(one), "an answer about its state history")
 
     def test_pending_is_left_to_a_person_and_it_says_from_when_on(self) -> None:
         of = run("PENDING", age=20)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.account.replay import BadChange, Effect, NoEvidence, Replay, Replayed, Result, changes_of, files
+from reconciler.account.policies import Effect
+from reconciler.account.replay import BadChange, NoEvidence, Replay, Replayed, Result, changes_of, files
 from reconciler.account.resemblance import differ_only_where_hidden
 from reconciler.account.tally import Tally, told
 from reconciler.evidence import Line, encoded, lines_of
@@ -261,8 +262,25 @@ class TestAnotherPolicy:
     def test_several_changes_at_once(self, tmp_path: Path) -> None:
         path = write(tmp_path / "lines", report_of(snapshot(vanished(age=60)), replace(POLICY, mode=Mode.OBSERVE)))
         (found,) = replayed(path, "mode=settle", "grace=2m")
-        assert found.effect is Effect.OTHERWISE
-        assert "with mode=settle, grace=2m: " in summary(path, "mode=settle", "grace=2m")[-1]
+        assert (found.effect, found.settled_at) == (Effect.LATER, NOW + timedelta(seconds=60 + 10))
+        assert "with mode=settle, grace=2m: " in summary(path, "mode=settle", "grace=2m")[1]
+
+    def test_an_odd_line_is_skipped_and_the_others_are_told(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "lines", report_of(snapshot(vanished())))
+        good = path.read_bytes()
+        odd = [
+            lambda line: line["snapshot"].update(taken_at="2026-11-22T12:00:00"),
+            lambda line: line["snapshot"]["cases"][0]["run"].update(state_since="2026-11-22T11:00:00"),
+            lambda line: line["snapshot"]["cases"][0]["run"].update(state_since="0001-01-01T00:00:00Z"),
+            lambda line: line.update(written_at="9999-12-31T23:59:59-14:00"),
+            lambda line: line["snapshot"].update(server_clock={"offset": "P999999999D"}),
+        ]
+        for change in odd:
+            path.write_bytes(good)
+            altered(path, change)
+            path.write_bytes(path.read_bytes() + good)
+            assert [one.result for one in replayed(path, "grace=1d")] == [Result.SAME]
+            assert summary(path)[1].startswith("1 line skipped: torn, foreign, odd, ")
 
 
 class TestWhatIsAskedFor:
@@ -316,7 +334,7 @@ class TestFiles:
         later = json.dumps(json.loads(good) | {"version": 2}).encode() + b"\n"
         path.write_bytes(b"\xff\n{}\n\n" + b"[" * 100_000 + b"\n" + later + good + good[:500])
         assert len(replayed(path)) == 1
-        assert summary(path)[1] == "5 lines skipped: torn, foreign, or of another version of the format."
+        assert summary(path)[1] == "5 lines skipped: torn, foreign, odd, or of another version of the format."
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(NoEvidence, match="there is no file"):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciler.model import Condition, FlowRun, Guard, Observation, OutcomeKind, Place, Resource, RunId, Verdict
 from reconciler.plan import CycleReport, Finding, Outcome, Plan
-from reconciler.snapshot import Case, Look, Snapshot
+from reconciler.snapshot import Case, Look, ScopeView, Snapshot
 
 TOOK = timedelta(seconds=1)
 
@@ -58,7 +58,7 @@ def report_of(
         api_url="http://fake/api",
         api_calls=0,
         server_version="3.8.8",
-        scopes=(),
+        scopes=(ScopeView(name="prod", adapter="fake"),),
         plan=Plan(findings=tuple(findings)),
         outcomes={run_id: Outcome(kind, "") for run_id in zombies},
         problems=(),

@@ -40,7 +40,8 @@ SETTLEMENTS: dict[str, tuple[Follow, Grade | None, str]] = {
     "the live flow fails": (lambda h: h.run("FAILED"), Grade.FALSE, "no Scheduled between"),
     "a restarted engine": (lambda h: h.run("RUNNING"), Grade.FALSE, "reported Running"),
     "its own late Crashed, then Completed": (lambda h: h.run("CRASHED").run("COMPLETED"), Grade.FALSE, "Completed"),
-    "a late report of the worker": (lambda h: h.run("CRASHED"), Grade.OPEN, "was set to Crashed"),
+    "a late report of the worker": (lambda h: h.run("CRASHED"), Grade.UNCLEAR, "by itself or by a worker"),
+    "crashed once more by hand": (lambda h: h.hand("CRASHED"), Grade.OPEN, "was set to Crashed"),
     "UI retry": (lambda h: h.hand("SCHEDULED", "AwaitingRetry"), Grade.OPEN, "another attempt: AwaitingRetry"),
     "UI retry that completes": (
         lambda h: h.hand("SCHEDULED", "AwaitingRetry").run("PENDING").run("RUNNING").run("COMPLETED"),
@@ -123,17 +124,22 @@ SHADOWS: dict[str, tuple[Follow, Grade | None, str]] = {
         Grade.FALSE,
         "AwaitingRetry at 2026-03-01 12:00:04 UTC in its own process",
     ),
-    "the worker reports it": (lambda h: h.run("CRASHED"), Grade.RIGHT, "settled by others: Crashed"),
+    "it or its worker reports it": (lambda h: h.run("CRASHED"), Grade.UNGRADED, "by itself or by a worker"),
     "an automation crashes it": (lambda h: h.hand("CRASHED"), Grade.RIGHT, "settled by others: Crashed"),
     "the server ends its cancellation": (
         lambda h: h.hand("CANCELLING").hand("CANCELLED"),
-        Grade.RIGHT,
-        "settled by others: Cancelled",
+        Grade.UNGRADED,
+        "was cancelled: Cancelled",
+    ),
+    "its worker ends its cancellation": (
+        lambda h: h.hand("CANCELLING").run("CANCELLED"),
+        Grade.UNGRADED,
+        "was cancelled: Cancelled",
     ),
     "it is being cancelled": (lambda h: h.hand("CANCELLING"), None, ""),
     "others were wrong as well": (lambda h: h.hand("CRASHED").run("COMPLETED"), Grade.FALSE, "ended by itself"),
     "others settled it, and it is retried": (
-        lambda h: h.run("CRASHED").hand("SCHEDULED", "AwaitingRetry").run("PENDING").run("RUNNING").run("COMPLETED"),
+        lambda h: h.hand("CRASHED").hand("SCHEDULED", "AwaitingRetry").run("PENDING").run("RUNNING").run("COMPLETED"),
         Grade.RIGHT,
         "settled by others",
     ),
@@ -192,8 +198,21 @@ def test_what_time_tells(
     kind: Kind, grade: Grade, age: timedelta, *, stays: bool, expected: tuple[Grade, bool] | None
 ) -> None:
     case = case_of(started().judge(), kind, grade=grade)
-    opinion = by_age(case, START + age, stays_zombie=stays)
+    opinion = by_age(case, START + age, stays_zombie=stays, is_read=True)
     assert ((opinion.grade, opinion.is_final) if opinion else None) == expected
+
+
+@pytest.mark.parametrize(("grade", "end"), [(Grade.OPEN, Grade.UNGRADED), (Grade.UNCLEAR, Grade.UNCLEAR)])
+@pytest.mark.parametrize("kind", Kind)
+def test_what_cannot_be_read_is_watched_a_day_longer_and_ends_without_praise(
+    kind: Kind, grade: Grade, end: Grade
+) -> None:
+    case = case_of(started().judge(), kind, grade=grade)
+    assert by_age(case, START + 47 * HOUR, stays_zombie=False, is_read=False) is None
+    opinion = by_age(case, START + 48 * HOUR, stays_zombie=False, is_read=False)
+    assert opinion is not None
+    assert (opinion.grade, opinion.is_final) == (end, True)
+    assert ("could not be read" in opinion.why) is (grade is Grade.OPEN)
 
 
 def test_deleted_says_nothing_unless_it_was_right_before() -> None:

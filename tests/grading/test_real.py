@@ -199,5 +199,5 @@ def test_shadows_that_others_settle_or_delete(prefect_server: PrefectServer, des
     finding = zombie(desk.api.reread([real.id])[real.id])
     desk.api.settle(replace(finding, reason="it died"))
     desk.pass_()
-    assert [desk.grade(run) for run in runs] == [Grade.RIGHT, Grade.RIGHT, Grade.UNGRADED, Grade.UNGRADED]
+    assert [desk.grade(run) for run in runs] == [Grade.UNGRADED, Grade.RIGHT, Grade.UNGRADED, Grade.UNGRADED]
     assert "settled by a reconciler" in desk.why(real)

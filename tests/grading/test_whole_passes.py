@@ -10,7 +10,7 @@ from reconciler.grading.casebook import Casebook
 from reconciler.grading.cases import Grade, Kind
 from reconciler.grading.grader import Graded, Grader
 from reconciler.memory import Memory
-from reconciler.model import RunMapping
+from reconciler.model import Condition, Observation, Resource, RunMapping
 from reconciler.outlook import Outlook
 from reconciler.plan import Mode, Policy
 from reconciler.ports import BoundScope
@@ -65,3 +65,16 @@ def test_a_resource_that_vanished_is_known_by_its_sighting() -> None:
     station.scope.strangers = [station.scope.resource(run)]
     (alarm,) = station.pass_().alarms
     assert "showed life: fake test-run at engine-1 is alive" in alarm
+
+
+def test_a_gone_that_names_only_what_the_pid_said_is_known_by_its_sighting_too() -> None:
+    station, run = Station(Mode.SETTLE), flow_run(pid="c1")
+    station.api.runs = [run]
+    station.scope.answers = {run.id: [station.scope.alive(run)]}
+    station.pass_()
+    stated = Resource(id="c1", title="Job c1", run_id=run.id)
+    gone = Observation(condition=Condition.GONE, reason="no longer exists", resource=stated)
+    station.scope.answers = {run.id: [gone]}
+    station.pass_()
+    (case,) = station.book.cases()
+    assert (case.kind, case.resource) == (Kind.SETTLED, f"res-{run.id}")
