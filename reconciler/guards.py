@@ -16,6 +16,7 @@ from reconciler.words import moment, span
 
 Guarding = Callable[[Weighed, Finding], str | None]  # why it holds the run; None: it does not
 _NO_TIME = timedelta(0)
+_LAST_WORDS = timedelta(seconds=2)  # a flow logs until it ends, and Kubernetes tells the end in whole seconds
 
 
 def guarded(
@@ -190,6 +191,7 @@ class Watchman:
         end += self._scope(finding).clock.uncertainty + snapshot.server_clock.uncertainty
         beat, sign = snapshot.heartbeats.get(run_id), snapshot.life_signs.get(run_id)
         why = self._beats(beat) if beat and snapshot.server_clock.to_ours(beat.last) > end else None
+        end += _LAST_WORDS
         return why or (self._lives(sign) if sign and snapshot.server_clock.to_ours(sign.at) > end else None)
 
     def selection(self, weighed: Weighed, finding: Finding) -> str | None:

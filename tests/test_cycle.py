@@ -177,7 +177,7 @@ def test_since_when_it_is_absent_is_known_to_the_next_pass(bench: Bench) -> None
     bench.scope.answers[run.id] = [bench.scope.gone(run)]
     absent = bench.run().taken_at
     bench.cycle.policy = POLICY
-    bench.api.signs[run.id] = LifeSign("log line", datetime.now(UTC))
+    bench.api.signs[run.id] = LifeSign("log line", datetime.now(UTC) + timedelta(seconds=3))
     report = bench.run()
     finding = next(finding for finding in report.plan.findings if finding.run.id == run.id)
     assert finding.guard is Guard.LIFE_SIGN

@@ -141,7 +141,7 @@ class TestThresholds:
         self, seconds: float, guard: Guard | None
     ) -> None:
         one, server = ended(), ClockOffset(uncertainty=2 * SECOND)
-        beats, signs = {one.run.id: beat(seconds)}, {one.run.id: LifeSign("log line", ago(seconds))}
+        beats, signs = {one.run.id: beat(seconds)}, {one.run.id: LifeSign("log line", ago(seconds - 2))}
         assert verdict(one, UNSURE, server_clock=server, heartbeats=beats).guard is guard
         assert verdict(one, UNSURE, server_clock=server, life_signs=signs).guard is guard
 

@@ -66,6 +66,14 @@ class TestLifeSigns:
         hint = "(if that was not its own process, set it Crashed by hand)"
         assert reason.endswith(f"held: its last {what} is 100 s old, held until 3 min {hint}")
 
+    def test_last_words_are_none(self) -> None:
+        """The place tells whole seconds: what ended at 12:00:05 may have logged at 12:00:05.9."""
+        r = run()
+        one = case(r, look(exited(r, ended=60)))
+        for seconds, guard in ((58, None), (57.999999, Guard.LIFE_SIGN)):
+            assert verdict(one, life_signs={r.id: LifeSign("log line", ago(seconds))}).guard is guard
+        assert verdict(one, heartbeats={r.id: beat(59)}).guard is Guard.LIFE_SIGN, "those come seldom"
+
     def test_earlier_than_the_end_says_nothing(self) -> None:
         r = run()
         assert (
@@ -74,7 +82,7 @@ class TestLifeSigns:
 
     def test_of_an_absence_counts_from_when_that_was_first_seen(self) -> None:
         one = vanished()
-        for seconds, guard in ((9, Guard.LIFE_SIGN), (11, None)):
+        for seconds, guard in ((7.999999, Guard.LIFE_SIGN), (8, None), (11, None)):
             assert verdict(one, life_signs={one.run.id: LifeSign("task run", ago(seconds))}).guard is guard
 
     def test_of_an_absence_that_an_earlier_pass_saw_counts_from_then(self) -> None:

@@ -32,13 +32,17 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which of our calls it hits. `holds`: without an answer to it nothing may be written at all."""
+    """Which of our calls it hits. `holds`: without an answer to it nothing may be written at all.
+
+    `holds_absences`: what has ended is still written.
+    """
 
     name: str
     method: str
     path: str
     body: str = ""
     holds: bool = True
+    holds_absences: bool = True
     tells: bool = True  # its failure makes the pass incomplete
 
     def __str__(self) -> str:
@@ -142,14 +146,14 @@ def _matches(row: dict[str, Any], asked: dict[str, Any]) -> bool:
 
 EVERYTHING = Where("everything", "*", ".")
 LIST = Where("list", "POST", "/flow_runs/filter$", '"sort"')
-REREAD = Where("re-read", "POST", "/flow_runs/filter$", '"any_":\\["[0-9a-f]{8}-', holds=False)
+REREAD = Where("re-read", "POST", "/flow_runs/filter$", '"any_":\\["[0-9a-f]{8}-', holds=False, holds_absences=False)
 COUNT = Where("count", "POST", "/flow_runs/count$")
-POOLS = Where("pools", "POST", "/work_pools/filter$", holds=False)
+POOLS = Where("pools", "POST", "/work_pools/filter$", holds=False)  # so runs may be mapped nowhere
 HISTORY = Where("history", "GET", "/flow_run_states/$")
 HEARTBEATS = Where("heartbeats", "POST", "/events/count-by/resource$")
 LAST_LOOK = Where("last look", "GET", "/flow_runs/[0-9a-f-]{36}$")
 WRITE = Where("set_state", "POST", "/set_state$")
-LOG_LINE = Where("log line", "POST", "/logs/$", holds=False, tells=False)
+LOG_LINE = Where("log line", "POST", "/logs/$", holds=False, holds_absences=False, tells=False)
 LOG_LINES = Where("log lines", "POST", "/logs/filter$")
 TASK_RUNS = Where("task runs", "POST", "/task_runs/filter$")
 READS = (LIST, REREAD, COUNT, POOLS, HISTORY, HEARTBEATS, LOG_LINES, TASK_RUNS, LAST_LOOK)

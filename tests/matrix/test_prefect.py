@@ -113,7 +113,8 @@ def test_a_call_that_fails(scene: Scene, matrix: Matrix, wrong: Wrong, where: Wh
 
     reports = scene.passes()
 
-    assert [crashes(zombie) for zombie in scene.zombies] == ([0, 0] if where.holds and not landed else [1, 1])
+    expected = [0 if where.holds_absences else 1, 0 if where.holds else 1]  # vanished, killed
+    assert [crashes(zombie) for zombie in scene.zombies] == ([1, 1] if landed else expected)
     assert len(scene.spoiled) == len(reports) or not where.holds or landed
     assert scene.spoiled
     for report in scene.spoiled:
