@@ -244,4 +244,4 @@ class TestStale:
         assert [crashes(run) for run in scene.healthy] == [0, 0, 0]
         assert [our_crashes(run) for run in (*scene.zombies, *leavers.all)] == [1, 1, 1, 1, 1]
         for run in leavers.all:
-            assert "what it replaced could not be checked" in reports[0].outcomes[run.id].detail
+            assert "what Crashed replaced could not be checked" in str(reports[0].outcomes[run.id].alarm)

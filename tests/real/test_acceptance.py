@@ -243,7 +243,7 @@ def test_the_host_loses_power_and_comes_back(prefect_api_url: str, engine: Engin
     plain, _ = docker_run(prefect_api_url, engine, pool)
     removed, _ = docker_run(prefect_api_url, engine, pool, "--rm")
     again, _ = docker_run(prefect_api_url, engine, pool, "--restart", "always")
-    reconcile = Reconcile(prefect_api_url, tmp_path, docker_scope(engine.base_url, pool), **QUICK)
+    reconcile = Reconcile(prefect_api_url, tmp_path, docker_scope(engine.base_url, pool), **QUICK, amnesty="2s")
     assert {reconcile("--dry-run").run(run.id)["verdict"] for run in (plain, removed, again)} == {"HEALTHY"}
     engine.crash_host()
     assert {reconcile().run(run.id)["verdict"] for run in (plain, removed, again)} == {"UNKNOWN"}
@@ -284,7 +284,10 @@ class TestNothingIsWrittenWhen:
         done = self.refuses(proxy, reconcile, "scope 'here'", engine.base_url.removeprefix("unix://"))
         assert done.run(run_id)["verdict"] == "UNKNOWN"
         engine.start()
-        assert reconcile().run(run_id)["outcome"] == "ACCEPTED"
+        back = reconcile().run(run_id)
+        assert (back["verdict"], back["guard"]) == ("HELD", "amnesty"), back["reason"]
+        reconcile.file.write_text(reconcile.file.read_text().replace("[policy]", '[policy]\namnesty = "1s"'))
+        wait_until(lambda: reconcile().run(run_id)["outcome"] == "ACCEPTED", "settled", 60, 0.5)
 
     def test_the_engine_is_another_one(
         self, zombie: tuple[FaultProxy, Reconcile, str, Path], engine: Engine, second_engine: Engine

@@ -128,7 +128,7 @@ def log_line(run: SeededRun, logger: str) -> None:
 
 def test_what_a_run_does_after_its_death_holds_it(host: Host) -> None:
     logs, works, is_silent = runs = host.start("logs", "works", "is-silent")
-    reconcile = host.reconcile(breaker_count="4", quiet="5m")
+    reconcile = host.reconcile(breaker_count="4", quiet="5m", confirm_after="5s")
     judged(reconcile, "--dry-run", runs=runs)
     host.kill(*runs)
 
