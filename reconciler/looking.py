@@ -163,6 +163,8 @@ def _sound(seen: Seen) -> Seen:
     times += [resource.created_at for resource in resources]
     if any(time is not None and time.tzinfo is None for time in times):
         raise AdapterError("the adapter gives a time without a time zone")
+    if seen.place_time is not None and seen.place_time.year not in _FAR:
+        raise AdapterError(_odd_clock(seen.place_time))
     if any(time is not None and time.year not in _FAR for time in times):
         raise AdapterError("it tells a time that no clock shows")
     if seen.place_time_within < timedelta(0):
@@ -211,7 +213,9 @@ def _clock(seen: Seen, asked_at: datetime, took: timedelta) -> ClockOffset:
     assert seen.place_time is not None, "checked before"
     offset = seen.place_time - (asked_at + took / 2)
     if abs(offset) > _CENTURY:
-        raise AdapterError(
-            f"its clock shows {seen.place_time:%Y-%m-%d}, so nothing can be said of when things happened"
-        )
+        raise AdapterError(_odd_clock(seen.place_time))
     return ClockOffset(offset, took / 2 + seen.place_time_within)
+
+
+def _odd_clock(time: datetime) -> str:
+    return f"its clock shows {time:%Y-%m-%d}, so nothing can be said of when things happened"
