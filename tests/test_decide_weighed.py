@@ -247,3 +247,20 @@ def test_what_nobody_says_is_gone_is_not_missing() -> None:
     finding = verdict(case(r, other))
     assert (finding.verdict, finding.rule) == (Verdict.UNMANAGED, "5")
     assert finding.reason.startswith("scope 'a' does not say what became of what its pid names; ")
+
+
+@pytest.mark.parametrize(
+    ("was_mapped", "other", "expected"),
+    [(True, False, Verdict.ZOMBIE), (False, False, Verdict.UNMANAGED), (True, True, Verdict.UNMANAGED)],
+)
+def test_a_name_that_anybody_may_take_counts_where_the_run_was_mapped_then(
+    was_mapped: bool, other: bool, expected: Verdict
+) -> None:
+    """`other`: it was mapped when another thing of it was seen."""
+    r = run(pid="4711")
+    mine = replace(resource(r), id="boot/4711/9", key="4711")
+    known = replace(sighting(r), resource=mine, was_mapped=was_mapped and not other)
+    others = replace(sighting(r), resource=replace(mine, id="boot/4711/8", key="4712"), was_mapped=True)
+    sightings = (known, others) if other else (known,)
+    one = case(r, look(gone(r, resource=mine), mapped=False, sightings=sightings))
+    assert verdict(one).verdict is expected

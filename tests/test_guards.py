@@ -175,6 +175,11 @@ class TestModeAndTrust:
         assert verdict(one).scope == "a"
         assert verdict(one, scope("b", distrusted_since=ago(500))).guard is Guard.TRUST
 
+    def test_an_end_rests_on_the_word_of_the_scope_that_shows_it(self) -> None:
+        r = run()
+        one = case(r, look(exited(r)), look(gone(r), scope="b"))
+        assert verdict(one, scope("b", distrusted_since=ago(500))).verdict is Verdict.ZOMBIE
+
 
 class TestAcceptedLoss:
     def test_lifts_the_breaker_of_that_scope_alone(self) -> None:
