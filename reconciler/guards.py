@@ -43,11 +43,8 @@ def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
     """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive."""
     counted = Counter(scope for one in judged for scope in one.weighed.counted_in)
     absent = Counter(one.finding.scope for one in judged if one.finding.is_absent and one.finding.scope)
-    return {
-        scope: Breaker(scope, gone, counted[scope])
-        for scope, gone in sorted(absent.items())
-        if gone >= policy.breaker_count and gone >= policy.breaker_share * counted[scope]
-    }
+    breakers = (Breaker(scope, gone, counted[scope]) for scope, gone in sorted(absent.items()))
+    return {breaker.scope: breaker for breaker in breakers if breaker.trips(policy)}
 
 
 def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:

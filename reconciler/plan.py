@@ -128,6 +128,10 @@ class Breaker:
     counted: int
     holds: bool = True  # False: all of it was released
 
+    def trips(self, policy: Policy) -> bool:
+        """Whether so much vanished that the scope is the better explanation."""
+        return self.absent >= policy.breaker_count and self.absent >= policy.breaker_share * self.counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +12,7 @@ from rich.text import Text
 from reconciler.model import Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding
 from reconciler.snapshot import ScopeView
-from reconciler.words import legible
+from reconciler.words import legible, rfc3339
 
 EXIT_OK, EXIT_INCOMPLETE, EXIT_USAGE, EXIT_ZOMBIES, EXIT_BREAKER, EXIT_BUG, EXIT_CONFIG = 0, 1, 2, 3, 4, 70, 78
 
@@ -109,7 +108,7 @@ def as_json(report: CycleReport) -> dict[str, object]:
     return {
         "version": 1,
         "dry_run": report.dry_run,
-        "taken_at": _time(report.taken_at),
+        "taken_at": rfc3339(report.taken_at),
         "duration_seconds": round(report.duration.total_seconds(), 3),
         "api": {"url": report.api_url, "server_version": report.server_version, "calls": report.api_calls},
         "problems": list(report.problems),
@@ -137,7 +136,7 @@ def _run(report: CycleReport, finding: Finding) -> dict[str, object]:
         "resource": seen.resource.id if seen and seen.resource else None,
         "condition": str(seen.condition) if seen else None,
         "exit_code": seen.exit_code if seen else None,
-        "silent_since": _time(finding.silent_since) if finding.silent_since else None,
+        "silent_since": rfc3339(finding.silent_since) if finding.silent_since else None,
         "action": "crash" if finding.verdict is Verdict.ZOMBIE else None,
         "outcome": str(outcome.kind) if outcome else None,
     }
@@ -185,7 +184,3 @@ def _rule(finding: Finding) -> str:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

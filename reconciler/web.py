@@ -28,7 +28,7 @@ from reconciler.pages import STYLE_SOURCE, status_page
 from reconciler.report import as_json
 from reconciler.serving import Server, configuration, listening
 from reconciler.shown import Health, Settlement, Shown
-from reconciler.words import legible
+from reconciler.words import legible, rfc3339
 
 Metrics = Callable[[str], tuple[bytes, str]]  # Accept header -> body and content type
 
@@ -241,7 +241,7 @@ def _settlement(settlement: Settlement) -> Mapping[str, object]:
     return {
         "id": str(settlement.run_id),
         "name": settlement.name,
-        "at": settlement.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": rfc3339(settlement.at),
         "outcome": str(settlement.kind),
         "detail": settlement.detail,
         "alarm": settlement.alarm,

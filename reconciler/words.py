@@ -27,6 +27,16 @@ def moment(time: datetime, now: datetime) -> str:
     return f"{time:%H:%M:%S} UTC" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def dated(time: datetime) -> str:
+    """Write a time in UTC with its date."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def rfc3339(time: datetime) -> str:
+    """Write a time for a document: RFC 3339 in UTC, to the millisecond."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def one_line(value: object, limit: int = 300) -> str:
     """Make text from outside fit for a sentence."""
     text = " ".join(str(value).split())

@@ -11,7 +11,7 @@ from reconciler.decide import judge
 from reconciler.evidence import Line, rejudge
 from reconciler.guards import Watchman
 from reconciler.model import Guard, Verdict
-from reconciler.plan import Breaker, Finding, Mode, Policy
+from reconciler.plan import Finding, Mode, Policy
 
 # What they hold is a zombie, were it not that nothing may be written there.
 _SHADOWED = frozenset({Guard.TRUST, Guard.MODE})
@@ -33,7 +33,7 @@ def judged_under(policy: Policy, line: Line, again: Finding) -> tuple[Finding, E
     A zombie that only `mode` or `trust` held is compared as if it had been settled. Gives the other finding, what it
     changes, and when (ours) it would have been settled, if that is later.
     """
-    line = replace(line, breakers=tuple(one for one in line.breakers if _trips(one, policy)))
+    line = replace(line, breakers=tuple(one for one in line.breakers if one.trips(policy)))
     other, was_shadowed = rejudge(line, policy), is_shadowed(again)
     if other.verdict is Verdict.ZOMBIE:
         return other, Effect.NONE if again.verdict is Verdict.ZOMBIE else Effect.SOONER, None
@@ -54,11 +54,6 @@ def is_shadowed(finding: Finding) -> bool:
 def is_stricter(policy: Policy, than: Policy) -> bool:
     """Whether its breaker may have tripped where the other did not: that takes all runs of the pass to tell."""
     return policy.breaker_count < than.breaker_count or policy.breaker_share < than.breaker_share
-
-
-def _trips(breaker: Breaker, policy: Policy) -> bool:
-    """As `guards.py` has it, for a breaker that had tripped."""
-    return breaker.absent >= policy.breaker_count and breaker.absent >= policy.breaker_share * breaker.counted
 
 
 def _in_force(line: Line) -> Line:

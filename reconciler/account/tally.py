@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from reconciler.account.policies import Effect, is_shadowed, is_stricter
@@ -12,7 +12,7 @@ from reconciler.account.replay import Replayed, Result
 from reconciler.model import RunId
 from reconciler.plan import Finding
 from reconciler.settings import durations
-from reconciler.words import clipped, legible
+from reconciler.words import clipped, dated, legible
 
 _WHAT = {  # in the order of the summary
     Effect.SOONER: "would have been settled sooner, or settled at all",
@@ -70,7 +70,7 @@ class Tally:
     def lines(self, skipped: int, changes: Mapping[str, object]) -> Iterator[str]:
         """Say what came of it. `skipped` and `changes` are the replay's."""
         total = sum(self.results.values())
-        when = f", {_dated(self.first)} to {_dated(self.last)}" if self.first and self.last else ""
+        when = f", {dated(self.first)} to {dated(self.last)}" if self.first and self.last else ""
         came = (
             ", ".join(f"{count:,} {result}" for result, count in self.results.items() if count) or "nothing to decide"
         )
@@ -95,10 +95,10 @@ def told(replayed: Replayed) -> Iterator[str]:
     if replayed.result is not Result.SAME:
         yield _plain(f"{where}  {who}: {replayed.result}: {'; '.join(replayed.differences)}", 1000)
     if replayed.other is not None and replayed.effect is not Effect.NONE:
-        when = f" at {_dated(replayed.settled_at)}" if replayed.settled_at else ""
+        when = f" at {dated(replayed.settled_at)}" if replayed.settled_at else ""
         change = f"{_decision(replayed.again)} -> {_decision(replayed.other)}"
         reason = _plain(replayed.other.reason, 400)
-        yield f"{where}  {_dated(line.snapshot.taken_at)}  {who}: {change}, {replayed.effect}{when}: {reason}"
+        yield f"{where}  {dated(line.snapshot.taken_at)}  {who}: {change}, {replayed.effect}{when}: {reason}"
 
 
 def _plain(text: str, limit: int) -> str:
@@ -120,10 +120,6 @@ def _value(value: object) -> str:
     if isinstance(value, frozenset):
         return ",".join(sorted(map(str, value)))
     return str(value.value if isinstance(value, Enum) else value)
-
-
-def _dated(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _many(count: int, noun: str) -> str:

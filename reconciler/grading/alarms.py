@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from reconciler.grading.cases import DISTRUST_COUNT, Case
+from reconciler.words import dated
 
 
 def false_crash_sentence(case: Case, count: int) -> str:
@@ -25,14 +26,10 @@ def unclear_sentence(case: Case) -> str:
 
 def distrusted_sentence(scope: str, since: datetime) -> str:
     return (
-        f"scope '{scope}' is not trusted since {_moment(since)}, for false crashes were found: nothing is settled "
+        f"scope '{scope}' is not trusted since {dated(since)}, for false crashes were found: nothing is settled "
         f"there until `reconcile --trust {scope}` (see `reconcile report`)"
     )
 
 
 def _settled(case: Case) -> str:
-    return f"flow run {case.run_id} ({case.name}) was set to Crashed by us at {_moment(case.judged_at)}"
-
-
-def _moment(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"flow run {case.run_id} ({case.name}) was set to Crashed by us at {dated(case.judged_at)}"

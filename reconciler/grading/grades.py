@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from reconciler.grading.cases import STAYED, UNREAD_FOR, WATCHED_FOR, Case, Grade, Kind, Opinion
 from reconciler.grading.sequel import Author, Sequel, Step, after_crash, after_state
 from reconciler.model import FlowRun, StateRecord, StateType
-from reconciler.words import legible, span
+from reconciler.words import dated, legible, span
 
 DELETED = Opinion(Grade.UNGRADED, "was deleted", is_final=True)
 
@@ -106,12 +106,12 @@ def _settled_for_real(step: Step) -> Opinion:
 
 def alive(title: str, what: str, at: datetime) -> Opinion:
     """Its resource was seen alive after the verdict; `at` is ours."""
-    return Opinion(Grade.FALSE, f"showed life: {title} {what}, seen {_moment(at)}", is_final=True)
+    return Opinion(Grade.FALSE, f"showed life: {title} {what}, seen {dated(at)}", is_final=True)
 
 
 def life_sign(what: str, at: datetime) -> Opinion:
     """It did something after the verdict; `at` is ours."""
-    return Opinion(Grade.FALSE, f"showed life: a {what} of {_moment(at)}", is_final=True)
+    return Opinion(Grade.FALSE, f"showed life: a {what} of {dated(at)}", is_final=True)
 
 
 def by_age(case: Case, now: datetime, *, stays_zombie: bool, is_read: bool) -> Opinion | None:
@@ -142,8 +142,4 @@ def _at_the_end(case: Case) -> Opinion:
 
 
 def _when(step: Step) -> str:
-    return f"{legible(step.record.name)[:60]} at {_moment(step.record.timestamp)}"
-
-
-def _moment(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{legible(step.record.name)[:60]} at {dated(step.record.timestamp)}"

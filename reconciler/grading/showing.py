@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from reconciler.grading.cases import Case, Grade, Kind
 from reconciler.grading.scorecard import ScopeScore, Scorecard, Spread
-from reconciler.words import clipped, legible, span
+from reconciler.words import clipped, dated, legible, rfc3339, span
 
 _STYLES = {Grade.FALSE: "bold red", Grade.UNCLEAR: "yellow", Grade.RIGHT: "green", Grade.OPEN: "cyan"}
 
@@ -22,7 +22,7 @@ def lines(card: Scorecard) -> Iterator[str]:
     yield from (_scope(one) for one in card.scopes)
     yield from _times(card)
     for case in card.cases:
-        what = f"{_grade(case):<9} {_what(case):<16} {_moment(case.judged_at)}"
+        what = f"{_grade(case):<9} {_what(case):<16} {dated(case.judged_at)}"
         yield f"{what}  {case.run_id}  {case.name}  {_story(case)}"
     yield from _ending(card)
 
@@ -37,7 +37,7 @@ def table(card: Scorecard) -> RenderableType:
         rows.add_row(
             Text(_grade(case), style=_STYLES.get(case.grade, "")),
             Text(f"{clipped(case.name, 40)}\n{case.run_id}"),
-            Text(f"{_moment(case.judged_at)}\n{_what(case)}"),
+            Text(f"{dated(case.judged_at)}\n{_what(case)}"),
             Text(_story(case)),
         )
     head = [Text(text) for text in (_period(card), *(_scope(one) for one in card.scopes), *_times(card))]
@@ -65,7 +65,7 @@ def as_json(card: Scorecard) -> dict[str, object]:
 def _period(card: Scorecard) -> str:
     if card.since is None:
         return "Nothing was settled so far, and nothing would have been."
-    return f"From {_moment(card.since)} to {_moment(card.until)} ({span(card.until - card.since)}):"
+    return f"From {dated(card.since)} to {dated(card.until)} ({span(card.until - card.since)}):"
 
 
 def _scope(one: ScopeScore) -> str:
@@ -79,7 +79,7 @@ def _scope(one: ScopeScore) -> str:
         counts = f"{one.false_crashes} false crashes{unclear}, {one.watched} still watched"
         parts.append(f"{one.settlements} settlements ({counts})")
     if one.distrusted_since is not None:
-        parts.append(f"NOT TRUSTED since {_moment(one.distrusted_since)}")
+        parts.append(f"NOT TRUSTED since {dated(one.distrusted_since)}")
     return f"scope '{legible(one.scope)}': {'; '.join(parts)}"
 
 
@@ -168,8 +168,4 @@ def _seconds(length: timedelta) -> float:
 
 
 def _time(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
-
-
-def _moment(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return rfc3339(time) if time else None
