@@ -85,6 +85,34 @@ class AbsenceCounts(StrEnum):
     EXCLUSIVE = "exclusive"
 
 
+_BY_SIGNAL = 128  # an exit code above it is 128 + the signal
+
+
+class Cause(StrEnum):
+    """Why a resource ended, in one word that automations can choose by; closed. `Resumed` runs are chosen by it."""
+
+    EVICTED = "Evicted"  # pushed off its node: eviction, preemption, drain
+    SPOT_INTERRUPTION = "SpotInterruption"
+    NODE_LOST = "NodeLost"
+    HOST_RESTART = "HostRestart"  # the host, or the engine on it, started anew
+    REMOVED = "Removed"  # it is not there any more, and nothing says why
+    OOM_KILLED = "OOMKilled"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    FAILED_TO_START = "FailedToStart"
+    STOPPED = "Stopped"  # somebody asked the platform to stop it
+    KILLED = "Killed"  # by a signal, nobody says whose
+    EXITED = "Exited"  # with a code that is not 0, or with none that is known
+    NOT_REPORTED = "NotReported"  # with code 0, and without a final state
+    PARENT_ENDED = "ParentEnded"  # an in-process subflow whose parent had ended before
+
+
+class Action(StrEnum):
+    """What a settlement writes."""
+
+    CRASH = "crash"
+    CANCEL = "cancel"
+
+
 class OutcomeKind(StrEnum):
     ACCEPTED = "ACCEPTED"
     SETTLED_ELSEWHERE = "SETTLED_ELSEWHERE"
@@ -133,6 +161,7 @@ class FlowRun:
     retry_type: str | None = None  # empirical_policy.retry_type
     scheduled_time: datetime | None = None  # when a scheduled state is due
     pool_names_place: bool = False  # its pool (or itself) says where it runs, so its type alone maps it to no scope
+    transition_id: UUID | None = None  # of its state; Prefect's own client gives one, UI and automations do not (3.8.8)
 
     @property
     def mapping_line(self) -> str:
@@ -159,7 +188,9 @@ class FlowRun:
 
     @property
     def is_in_process_subflow(self) -> bool:
-        return self.parent_task_run_id is not None and not (self.deployment_id or self.work_pool or self.pid)
+        """It runs inside its parent's process. One that a worker started is none, also when its pool was deleted."""
+        own = self.deployment_id or self.work_pool or self.pid or self.worker
+        return self.parent_task_run_id is not None and not own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +205,7 @@ class Resource:
     created_within: timedelta = timedelta(0)  # how coarse that time is: plus or minus
     node: str | None = None
     is_whole: bool = True  # False: it may be a part of what runs the flow, such as a child process
+    removal: str = ""  # the command that would remove it, for a person: "docker rm -f 016aa6b2b5b6"
 
     def is_named_by(self, pid: str) -> bool:
         key = self.key or self.id
@@ -191,6 +223,20 @@ class Observation:
     ended_at: datetime | None = None
     unseen_end: bool = False  # EXITED or GONE, yet nobody saw it end: its node was lost, so it may run on out of sight
     needs_sighting: bool = False  # GONE that counts only where seen before: its pid names a namespace unknown there
+    cause: Cause | None = None  # EXITED or GONE: what the platform says; None: it says nothing, see `why`
+
+    @property
+    def why(self) -> Cause | None:
+        """The cause, as far as it is known; None of what has not ended."""
+        if self.condition is Condition.GONE:
+            return self.cause or Cause.REMOVED
+        if self.condition is not Condition.EXITED:
+            return None
+        if self.cause is not None:
+            return self.cause
+        if self.exit_code == 0:
+            return Cause.NOT_REPORTED
+        return Cause.KILLED if (self.exit_code or 0) > _BY_SIGNAL else Cause.EXITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,3 +338,15 @@ class LifeSign:
 
     what: str  # "log line", "task run"
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRun:
+    """A task run that has no final state. A `placeholder` stands for a subflow, and follows that."""
+
+    id: UUID
+    name: str
+    flow_run_id: RunId
+    state_id: UUID
+    state_type: StateType
+    placeholder: bool = False

@@ -10,6 +10,8 @@ from uuid import UUID, uuid5
 
 from reconciler.model import (
     AbsenceCounts,
+    Action,
+    Cause,
     FlowRun,
     Guard,
     Observation,
@@ -17,10 +19,16 @@ from reconciler.model import (
     Resource,
     RunId,
     StateRecord,
+    StateType,
+    TaskRun,
     Verdict,
 )
 from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
+
+RESUMED_CAUSES = frozenset(
+    {Cause.EVICTED, Cause.SPOT_INTERRUPTION, Cause.NODE_LOST, Cause.HOST_RESTART, Cause.REMOVED}
+)  # reasons of the infrastructure, that may not come again
 
 
 class Mode(StrEnum):
@@ -41,6 +49,16 @@ class Policy:
     quiet: timedelta = timedelta(seconds=200)
     report_after: timedelta = timedelta(minutes=15)
     cancelling_limit: timedelta = timedelta(minutes=10)
+    subflow_grace: timedelta = timedelta(seconds=200)
+    crash_pending: bool = False
+    finish_cancelling: bool = False
+    settle_task_runs: bool = True
+    label_settled: bool = False  # put the event's labels on the flow run too
+    resume_max: int = 0  # 0: nothing is resumed
+    resume_work_pools: frozenset[str] = frozenset()
+    resume_tags: frozenset[str] = frozenset()
+    resume_causes: frozenset[Cause] = RESUMED_CAUSES
+    resume_backoff: timedelta = timedelta(seconds=30)  # doubles with each time
     breaker_count: int = 3
     breaker_share: float = 0.5
     breaker_release: timedelta = timedelta(minutes=5)
@@ -59,6 +77,15 @@ class Policy:
     only_runs: frozenset[RunId] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """That a run is to be started again after its settlement: the how manieth time of how many, and after how long."""
+
+    number: int
+    most: int
+    delay: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The verdict about one flow run."""
@@ -75,6 +102,15 @@ class Finding:
     absence: AbsenceCounts | None = None  # judged on an absence that counts: what the breaker counts
     is_notable: bool = False  # healthy, and still worth a line
     silent_since: datetime | None = None  # ours: unmanaged, and has not beaten since
+    root: RunId | None = None  # of an in-process subflow: whose fate it shares
+    depth: int = 0  # of an in-process subflow: how far below its root
+    cause: Cause | None = None  # of a settlement: why, in one word
+    resumption: Resumption | None = None  # what follows the settlement
+
+    @property
+    def action(self) -> Action:
+        """What a settlement writes: a run that is being cancelled is never crashed."""
+        return Action.CANCEL if self.run.state_type is StateType.CANCELLING else Action.CRASH
 
     @property
     def message(self) -> str:
@@ -159,6 +195,32 @@ class Outcome:
     detail: str
     alarm: str | None = None  # something that a person must look at
     state_before: StateRecord | None = None
+    state_id: UUID | None = None  # ACCEPTED: of the state that was written
+    is_undisturbed: bool = False  # ACCEPTED: it replaced what was judged, and nothing came after it
+
+    @property
+    def is_last_word(self) -> bool:
+        """Whether what follows a settlement may follow: subflows, task runs, a resumption."""
+        return self.kind is OutcomeKind.ACCEPTED and self.is_undisturbed
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of the settlements of one pass, and of what follows them."""
+
+    outcomes: Mapping[RunId, Outcome] = field(default_factory=dict)
+    task_runs: tuple[tuple[TaskRun, Outcome], ...] = ()  # of settled flow runs
+    resumed: Mapping[RunId, Outcome] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()  # what could not be read or written for them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A live resource whose flow run has ended. Reported, never touched."""
+
+    resource: Resource
+    run: FlowRun
+    since: datetime  # ours: when the run ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +244,8 @@ class CycleReport:
     scopes: tuple[ScopeView, ...]
     plan: Plan
     outcomes: Mapping[RunId, Outcome]
+    settled: Settled = Settled()  # the same outcomes, and what followed them
+    orphans: Mapping[str, tuple[Orphan, ...]] | None = field(default=None, repr=False)  # by scope; None: not asked
     problems: tuple[str, ...]  # what could not be read or written: the pass is incomplete
     warnings: tuple[str, ...]
     dry_run: bool
@@ -211,6 +275,11 @@ class CycleReport:
 def transition_id(run_id: RunId, state_id: UUID) -> UUID:
     """One per run and judged state, so that a retry, or a second reconciler, settles once."""
     return uuid5(_TRANSITIONS, f"{run_id}/{state_id}")
+
+
+def resumption_id(run_id: RunId, crash_id: UUID) -> UUID:
+    """One per crash of ours: it is followed by one resumption, and the history tells how many there were."""
+    return uuid5(_TRANSITIONS, f"{run_id}/{crash_id}/resumed")
 
 
 _TRANSITIONS = UUID("6f0d9d0e-5a7c-4c3e-9d55-7d1d9a3b8f10")  # ours; changing it makes two versions settle twice

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 from reconciler.model import (
     ClockOffset,
@@ -18,6 +19,7 @@ from reconciler.model import (
     RunMapping,
     Seen,
     StateRecord,
+    TaskRun,
 )
 from reconciler.plan import Finding, Listing, Outcome
 
@@ -149,8 +151,20 @@ class Orchestrator(Protocol):
     def life_signs(self, run_ids: Collection[RunId], window: timedelta) -> Mapping[RunId, LifeSign]:
         """The newest log line or task run of each of these runs within `window`; those without one are missing."""
 
+    def parents(self, task_run_ids: Collection[UUID]) -> Mapping[UUID, RunId]:
+        """Whose task runs these are, a page at a time; deleted ones are missing."""
+
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose the final state unforced, do the after-work. Never raises OrchestratorError."""
+
+    def open_task_runs(self, run_ids: Collection[RunId]) -> Sequence[TaskRun]:
+        """The task runs of these flow runs that are RUNNING or PENDING, a page at a time."""
+
+    def settle_task_run(self, task_run: TaskRun, message: str) -> Outcome:
+        """Propose Crashed for one task run, unforced: one that has ended stays as it is. Never raises."""
+
+    def resume(self, finding: Finding, crash_id: UUID) -> Outcome:
+        """Set a flow run that we crashed to AwaitingRetry, if that Crashed is still its state. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,24 @@ class FirstLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Inside whose process a subflow runs. Its root: the nearest ancestor with infrastructure of its own, or the top."""
+
+    ancestors: tuple[RunId, ...] = ()  # the parent first, the root last; empty: it could not be told, or is deleted
+    root_name: str = ""
+    error: str | None = None  # why it could not be told
+
+    @property
+    def root_id(self) -> RunId | None:
+        return self.ancestors[-1] if self.ancestors else None
+
+    @property
+    def depth(self) -> int:
+        """How far below its root: 1 is a child."""
+        return len(self.ancestors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """Everything that is known of one flow run in this cycle."""
 
@@ -52,6 +70,7 @@ class Case:
     history: tuple[StateRecord, ...] | None = None  # oldest first; None: not read yet
     history_error: str | None = None
     first_look: FirstLook | None = None  # None: this is the first one
+    lineage: Lineage | None = None  # of an in-process subflow; None of every other run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +114,4 @@ class Snapshot:
     has_heartbeats: bool = True  # False: the server has no such events
     clock_jumped: datetime | None = None  # ours, after it: when our own clock was last seen to have jumped
     is_whole: bool = True  # False: the list of runs broke off, so shares of it mean nothing
+    roots: Mapping[RunId, Case] = field(default_factory=dict)  # roots of subflows that are not in flight themselves
