@@ -31,6 +31,7 @@ from reconciler.console import (
     speaking,
 )
 from reconciler.grading.casebook import Casebook
+from reconciler.orphans import Orphans
 from reconciler.plan import CycleReport
 from reconciler.registry import suggested_config
 from reconciler.report import EXIT_BREAKER, EXIT_INCOMPLETE, EXIT_OK, as_json, exit_code, lines, table
@@ -76,6 +77,9 @@ def reconcile(  # noqa: PLR0913 - the options of a command
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing to Prefect; say what would be.")] = False,
     json_: JsonOption = False,
     tells_zombies: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if zombies were found.")] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Also list what lives on of runs that have ended; it is never touched.")
+    ] = False,
     pool: Annotated[list[str] | None, typer.Option(help="Write only runs of this work pool (again for more).")] = None,
     run: Annotated[list[UUID] | None, typer.Option(help="Write only this flow run (again for more).")] = None,
     accept_scope_loss: Annotated[
@@ -104,7 +108,8 @@ def reconcile(  # noqa: PLR0913 - the options of a command
         )
         with closing(parts.keeping()) as keeping, patience("looking at flow runs"):
             is_trusted = _trust(parts, keeping.casebook, trust or ())
-            report = keeping.kept(one_pass(parts, keeping.casebook, policy, dry_run=dry_run))
+            wanted = Orphans() if orphans else None
+            report = keeping.kept(one_pass(parts, keeping.casebook, policy, wanted, dry_run=dry_run))
         _show(report, as_document=json_)
         if parts.is_discovered and report.was_listed and not json_:
             _suggest(parts, report)

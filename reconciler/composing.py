@@ -15,6 +15,7 @@ from reconciler.grading.casebook import GRADES_FILE, Casebook
 from reconciler.grading.grader import Grader
 from reconciler.keeping import Keeping
 from reconciler.memory import Memory
+from reconciler.orphans import Orphans
 from reconciler.outlook import Outlook
 from reconciler.plan import Policy
 from reconciler.ports import BoundScope, Misconfigured, OrchestratorError
@@ -48,11 +49,17 @@ class Parts:
     def policy(self) -> Policy:
         return self.loaded.settings.to_policy()
 
-    def cycle(self, wait: Callable[[float], object], casebook: Casebook, policy: Policy | None = None) -> Cycle:
+    def cycle(
+        self,
+        wait: Callable[[float], object],
+        casebook: Casebook,
+        policy: Policy | None = None,
+        orphans: Orphans | None = None,
+    ) -> Cycle:
         """Build a cycle; its policy is the settings' unless another is given. Close its outlook."""
         memory = Memory(self.loaded.settings.state_dir / (DISCOVERED_FILE if self.is_discovered else MEMORY_FILE))
         outlook = Outlook(self.bounds, memory, self.deadline, self.clock, casebook.distrusted)
-        return Cycle(self.api, outlook, policy or self.policy, wait, self.clock)
+        return Cycle(self.api, outlook, policy or self.policy, wait, self.clock, orphans=orphans)
 
     def keeping(self) -> Keeping:
         """Where decisions and their grades are kept."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from reconciler import __version__, logs
 from reconciler.composing import Parts, compose
 from reconciler.grading.casebook import Casebook
+from reconciler.orphans import Orphans
 from reconciler.plan import CycleReport, Policy
 from reconciler.report import EXIT_BUG, EXIT_CONFIG
 from reconciler.settings import ConfigError, load
@@ -72,9 +73,11 @@ def scopes_of(parts: Parts, names: Collection[str], others: Collection[str] = ()
     return frozenset(names)
 
 
-def one_pass(parts: Parts, casebook: Casebook, policy: Policy, *, dry_run: bool) -> CycleReport:
-    """Make one pass; a dry run stops after the plan."""
-    cycle = parts.cycle(time.sleep, casebook, policy)
+def one_pass(
+    parts: Parts, casebook: Casebook, policy: Policy, orphans: Orphans | None = None, *, dry_run: bool
+) -> CycleReport:
+    """Make one pass; a dry run stops after the plan. Orphans are looked for only if they are asked for."""
+    cycle = parts.cycle(time.sleep, casebook, policy, orphans)
     with closing(cycle.outlook):
         planned = cycle.plan()
         return cycle.report(planned, None if dry_run else cycle.settle(planned))

@@ -6,27 +6,29 @@
 4 decide    a verdict for every run; suspects get their state history, and are judged again
 5 confirm   a second look at the suspects, in every scope, and their life signs; what is a zombie both times stays one
             ---- --dry-run ends here, having written nothing to Prefect ----
-6 settle    re-read, compare, propose Crashed
+6 settle    re-read, compare, propose Crashed; then what runs inside: subflows, task runs; then what is to run again
 7 report    one value that says it all
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reconciler.clock import Clock, since_boot
 from reconciler.decide import decide
-from reconciler.model import OutcomeKind, RunId
+from reconciler.examining import Examiner
+from reconciler.families import Families
+from reconciler.orphans import Orphans
 from reconciler.outlook import Outlook
-from reconciler.plan import NOTHING_PLANNED, CycleReport, Finding, Judged, Listing, Outcome, Plan, Policy
+from reconciler.plan import NOTHING_PLANNED, CycleReport, Orphan, Plan, Policy, Settled
 from reconciler.ports import Orchestrator, OrchestratorError
 from reconciler.problems import problems_of, warnings_of
+from reconciler.settling import Settling
 from reconciler.silence import Silence
-from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
+from reconciler.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,12 @@ class Cycle:
     clock: Clock = field(default_factory=Clock)
     time_limit: float = math.inf  # seconds for one pass
     silence: Silence = field(default_factory=Silence)
+    orphans: Orphans | None = None  # None: nobody asks for them
     is_over: Callable[[], bool] = lambda: False  # the process is to end: begin no further settlement
+
+    def __post_init__(self) -> None:
+        self._families = Families(self.orchestrator)
+        self._settling = Settling(self.orchestrator)
 
     def plan(self) -> Planned:
         """Judge every in-flight run. Writes nothing to Prefect; keeps sightings."""
@@ -63,37 +70,37 @@ class Cycle:
             listing = self.orchestrator.in_flight()  # 1 list
         except OrchestratorError as error:
             return replace(planned, problems=(f"the in-flight flow runs could not be listed: {error}",))
-        snapshot = self._look(listing, planned.clock_jumped)  # 2 map, 3 observe
+        snapshot = self._examiner.first_look(listing, planned.clock_jumped)  # 2 map, 3 observe
         plan = decide(snapshot, self.policy)  # 4 decide
         if plan.suspects:
-            snapshot = self._with_histories(snapshot, plan, planned.deadline)
+            snapshot = self._examiner.with_histories(snapshot, plan, planned.deadline)
             plan = decide(snapshot, self.policy, plan)
         if plan.suspects:
-            snapshot = self._second_look(snapshot, plan)  # 5 confirm
+            snapshot = self._examiner.second_look(snapshot, plan)  # 5 confirm
             plan = decide(snapshot, self.policy, plan)
         if not self.clock.has_jumped:  # else these times would be taken for those of the clock as it is by now
-            self.outlook.remember(listing, plan, snapshot.taken_at)
+            self.outlook.remember(listing, plan, snapshot.taken_at, snapshot.roots)
         return replace(planned, plan=plan, snapshot=snapshot, problems=listing.problems)
 
-    def settle(self, planned: Planned) -> dict[RunId, Outcome]:
-        """Propose the final state of each zombie, one after the other."""
-        return {finding.run.id: self._settle_one(finding, planned.deadline) for finding in planned.plan.zombies}
+    def settle(self, planned: Planned) -> Settled:
+        """Propose the final state of each zombie, one after the other, and do what follows from it."""
+        hindrance = self._hindrance(planned.deadline)
+        return self._settling.settle(planned.plan, self.policy, hindrance, self._examiner.what_lives)
 
-    def _settle_one(self, finding: Finding, deadline: float) -> Outcome:
-        if self.is_over():
-            return Outcome(OutcomeKind.FAILED, "it was not proposed: this process was told to end")
-        if since_boot() > deadline:
-            return Outcome(
-                OutcomeKind.FAILED, "it was not proposed: the pass had reached its deadline (cycle_deadline)"
-            )
-        try:
-            return self.orchestrator.settle(finding)
-        except Exception as error:  # noqa: BLE001 - what was written before must still be reported
-            return Outcome(OutcomeKind.FAILED, f"a bug of ours: {type(error).__name__}: {error}")
+    def _hindrance(self, deadline: float) -> Callable[[], str | None]:
+        """Tell why nothing more may be begun, if so."""
 
-    def report(self, planned: Planned, outcomes: dict[RunId, Outcome] | None) -> CycleReport:
-        """Put the cycle into one value. `outcomes` is None for a dry run."""
-        snapshot, api = planned.snapshot, self.orchestrator
+        def hindrance() -> str | None:
+            if self.is_over():
+                return "this process was told to end"
+            return "the pass had reached its deadline (cycle_deadline)" if since_boot() > deadline else None
+
+        return hindrance
+
+    def report(self, planned: Planned, settled: Settled | None) -> CycleReport:
+        """Put the cycle into one value. `settled` is None for a dry run."""
+        snapshot, api, written = planned.snapshot, self.orchestrator, settled or Settled()
+        orphans, unread = self._orphans(snapshot)
         return CycleReport(
             taken_at=planned.began,
             duration=self.clock() - planned.began,
@@ -103,15 +110,21 @@ class Cycle:
             server_version=api.server_version,
             scopes=tuple((snapshot.scopes if snapshot else self.outlook.unasked()).values()),
             plan=self._with_silence(planned.plan, snapshot) if snapshot else planned.plan,
-            outcomes=outcomes or {},
-            problems=(*planned.problems, *problems_of(snapshot, outcomes or {}, self.policy)),
+            outcomes=written.outcomes,
+            settled=written,
+            orphans=orphans,
+            problems=(*planned.problems, *problems_of(snapshot, written, self.policy), *unread),
             warnings=(*self.outlook.warnings(), *warnings_of(snapshot)),
-            dry_run=outcomes is None,
+            dry_run=settled is None,
             was_listed=snapshot is not None,
             policy=self.policy,
             strangers=self.outlook.strangers,
             snapshot=snapshot,
         )
+
+    @property
+    def _examiner(self) -> Examiner:
+        return Examiner(self.orchestrator, self.outlook, self._families, self.policy, self.wait, self.clock)
 
     def _begin(self) -> Planned:
         jumped = self.outlook.keep_time(self.clock.begin())
@@ -125,84 +138,6 @@ class Cycle:
             clock_jumped=jumped,
         )
 
-    def _look(self, listing: Listing, clock_jumped: datetime | None) -> Snapshot:
-        scopes, looks = self.outlook.look(listing.runs, everywhere=False)
-        cases = tuple(Case(run=run, looks=looks[run.id]) for run in listing.runs)
-        return Snapshot(
-            taken_at=self.clock(),
-            cases=cases,
-            scopes=scopes,
-            server_clock=self.orchestrator.clock,
-            clock_jumped=clock_jumped,
-            is_whole=listing.is_whole,
-        )
-
-    def _with_histories(self, snapshot: Snapshot, plan: Plan, deadline: float) -> Snapshot:
-        """Read the suspects' state histories: one call each, the server has no other.
-
-        For half of the time that is left, or many suspects would never be settled; in an order by chance, or those that
-        a guard holds would be read first in every pass.
-        """
-        suspected = {finding.run.id for finding in plan.suspects}
-        until, read = (since_boot() + deadline) / 2, dict[RunId, Case]()
-        for case in random.sample(snapshot.cases, len(snapshot.cases)):
-            if case.run.id in suspected and since_boot() < until:
-                read[case.run.id] = self._with_history(case)
-        return replace(snapshot, cases=tuple(read.get(case.run.id, case) for case in snapshot.cases))
-
-    def _with_history(self, case: Case) -> Case:
-        try:
-            return replace(case, history=tuple(self.orchestrator.history(case.run.id)))
-        except OrchestratorError as error:
-            return replace(case, history_error=str(error))
-
-    def _second_look(self, snapshot: Snapshot, plan: Plan) -> Snapshot:
-        """Look again, now in every scope: a resource that an unmapped scope shows alive counts too."""
-        suspects = {finding.run.id: finding for finding in plan.suspects}
-        if any(finding.wants_time for finding in suspects.values()):
-            self.wait(self.policy.confirm_after.total_seconds())
-        snapshot = self._reread(snapshot, suspects)
-        runs = [case.run for case in snapshot.cases if case.run.id in suspects]
-        scopes, looks = self.outlook.look(runs, everywhere=True)
-        firsts = {one.finding.run.id: _first_look(one, snapshot) for one in plan.judged}
-        cases = tuple(
-            replace(case, looks=looks[case.run.id], first_look=firsts[case.run.id]) if case.run.id in suspects else case
-            for case in snapshot.cases
-        )
-        now = self.clock()
-        snapshot = replace(
-            snapshot,
-            taken_at=now,
-            cases=cases,
-            scopes=_both(snapshot.scopes, scopes),
-            clock_jumped=now if self.clock.has_jumped else snapshot.clock_jumped,
-        )
-        return self._with_life_signs(snapshot, suspects)
-
-    def _reread(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
-        """Take the suspects' present rows: one that has ended meanwhile is no longer in flight."""
-        try:
-            rows = self.orchestrator.reread(run_ids)
-        except OrchestratorError as error:
-            return replace(snapshot, reread_error=str(error))
-        fresh = (
-            replace(case, run=rows.get(case.run.id, case.run)) if case.run.id in run_ids else case
-            for case in snapshot.cases
-        )
-        return replace(snapshot, cases=tuple(case for case in fresh if case.run.is_in_flight))
-
-    def _with_life_signs(self, snapshot: Snapshot, run_ids: Collection[RunId]) -> Snapshot:
-        """Read what the suspects did of late last, so that one that beat between the looks is known. A call for all."""
-        try:
-            beats = self.orchestrator.heartbeats(run_ids)
-            snapshot = replace(snapshot, heartbeats=beats or {}, has_heartbeats=beats is not None)
-        except OrchestratorError as error:
-            snapshot = replace(snapshot, heartbeats_error=str(error))
-        try:
-            return replace(snapshot, life_signs=self.orchestrator.life_signs(run_ids, self.policy.quiet))
-        except OrchestratorError as error:
-            return replace(snapshot, life_signs_error=str(error))
-
     def _with_silence(self, plan: Plan, snapshot: Snapshot) -> Plan:
         """Say which of the unmanaged runs have beaten, and do no longer. Last, for nothing comes of it."""
         try:
@@ -210,27 +145,12 @@ class Cycle:
         except OrchestratorError:
             return plan
 
-
-def _first_look(judged: Judged, snapshot: Snapshot) -> FirstLook:
-    ended = (sight.observation.resource for sight in judged.weighed.ended)
-    return FirstLook(
-        at=snapshot.taken_at,
-        absent_from=frozenset(absence.scope.name for absence in judged.weighed.absent),
-        ended=frozenset(resource.id for resource in ended if resource),
-    )
-
-
-def _both(first: Mapping[str, ScopeView], second: Mapping[str, ScopeView]) -> dict[str, ScopeView]:
-    """The second look's view of each scope, with what went wrong in either and the first's counts."""
-    return {
-        name: replace(
-            view,
-            error=first[name].error or view.error,
-            incomplete=first[name].incomplete or view.incomplete,
-            misconfigured=first[name].misconfigured or view.misconfigured,
-            identity=view.identity or first[name].identity,
-            mapped=first[name].mapped,
-            sighted=first[name].sighted,
-        )
-        for name, view in second.items()
-    }
+    def _orphans(self, snapshot: Snapshot | None) -> tuple[Mapping[str, tuple[Orphan, ...]] | None, tuple[str, ...]]:
+        """Say what lives on of runs that have ended, and why that could not be told."""
+        if self.orphans is None or snapshot is None:
+            return None, ()
+        try:
+            strangers, clock = self.outlook.strangers, snapshot.server_clock
+            return self.orphans.told(strangers, self.orchestrator.reread, clock, self.clock(), self.policy), ()
+        except OrchestratorError as error:
+            return None, (f"orphans are not told, for their flow runs could not be read: {error}",)

@@ -6,27 +6,32 @@ to be a ZOMBIE the guards may still turn into HELD.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from reconciler.guards import guarded
+from reconciler.guards import Watchman, guarded_alone
 from reconciler.matter import (
     LONG_AGO,
     Matter,
+    Root,
     counting_absence,
     ended_at_first_look,
     ended_by,
     last_end,
     lost_of_late,
     settle_time,
+    unheard,
     unknowns,
+    unreadable_history,
     what_was_seen,
     youth_of,
 )
-from reconciler.model import Condition, StateType, Verdict
-from reconciler.plan import NOTHING_PLANNED, Finding, Judged, Plan, Policy
+from reconciler.model import Condition, RunId, StateType, Verdict
+from reconciler.plan import NOTHING_PLANNED, Breaker, Finding, Judged, Plan, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence, unmapped_sentence
 from reconciler.snapshot import Case, ScopeView, Snapshot
-from reconciler.weigh import Sight, weigh
+from reconciler.subflows import ended_parent, shared_fate, title_of
+from reconciler.weigh import Absence, Sight, riding, runs_inside, weigh
 from reconciler.words import moment, span
 
 
@@ -38,24 +43,59 @@ def decide(snapshot: Snapshot, policy: Policy, earlier: Plan | None = None) -> P
     before = earlier or NOTHING_PLANNED
     known = {one.finding.run.id: one for one in before.judged if not one.finding.is_suspect}
     cases = sorted(snapshot.cases, key=lambda case: case.run.id)
-    judged = [known.get(case.run.id) or judge(case, snapshot, policy) for case in cases]
-    return guarded(judged, snapshot, policy, before.breakers)
+    alone = [known.get(case.run.id) or judge(case, snapshot, policy) for case in cases if not runs_inside(case)]
+    watchman = Watchman.over(alone, snapshot, policy, before.breakers)
+    roots = _roots(alone, watchman, snapshot)
+    inside = [known.get(case.run.id) or judge(case, snapshot, policy, roots) for case in cases if runs_inside(case)]
+    return watchman.plan(sorted([*alone, *inside], key=lambda one: one.finding.run.id))
 
 
-def judge(case: Case, snapshot: Snapshot, policy: Policy) -> Judged:
-    """Apply the table to one run."""
-    matter = Matter(weigh(case, snapshot), snapshot, policy)
+def decide_alone(snapshot: Snapshot, policy: Policy, tripped: Sequence[Breaker] = (), ahead: int = 0) -> Finding:
+    """Decide about the one run of a snapshot that was cut out of a pass.
+
+    `tripped` and `ahead`, zombies that come first, are of that pass. The root of a subflow is in `snapshot.roots`.
+    """
+    (case,) = snapshot.cases
+    watchman = Watchman(snapshot, policy, {breaker.scope: breaker for breaker in tripped})
+    alone = [judge(root, snapshot, policy) for root in snapshot.roots.values() if root.run.is_in_flight]
+    judged = judge(case, snapshot, policy, _roots(alone, watchman, snapshot))
+    return guarded_alone(judged, snapshot, policy, tripped, ahead)
+
+
+def judge(case: Case, snapshot: Snapshot, policy: Policy, roots: Mapping[RunId, Root] | None = None) -> Judged:
+    """Apply the table to one run. `roots`: what became of the runs that in-process subflows run in."""
+    weighed, root, inside = weigh(case, snapshot), None, runs_inside(case)
+    if inside and case.lineage and case.lineage.root_id and roots:
+        root = roots.get(case.lineage.root_id)
+        weighed = riding(weighed, root.weighed) if root else weighed
+    matter = Matter(weighed, snapshot, policy, inside, root)
     finding = next(finding for rule in RULES if (finding := rule(matter)) is not None)
     return Judged(matter.weighed, finding, at=snapshot.taken_at, scopes=snapshot.scopes)
 
 
 def rule_1_subflow(matter: Matter) -> Finding | None:
-    """An in-process subflow lives and dies with its parent's process; nothing of its own can be looked at."""
-    if not matter.run.is_in_process_subflow:
+    """An in-process subflow lives and dies with its root's process; nothing of its own can be looked at."""
+    if not matter.runs_inside:
         return None
-    return matter.verdict(
-        Verdict.UNMANAGED, "1", "it runs inside its parent's process, and parents are not followed by this version"
-    )
+    lineage, root = matter.case.lineage, matter.root
+    if lineage is not None and lineage.error is not None:
+        return matter.verdict(Verdict.UNKNOWN, "1", lineage.error)
+    if root is None:
+        why = "its parent flow run was deleted, so nothing tells in whose process it ran"
+        return matter.verdict(Verdict.UNMANAGED, "1", why)
+    if root.finding is not None:
+        return _confirmed(matter, shared_fate(matter, root, root.finding))
+    if root.run.state_type.is_terminal:
+        return None  # rule 2
+    return matter.verdict(Verdict.HEALTHY, "1", f"its parent {title_of(root.run)} is {root.run.state_name}")
+
+
+def rule_2_parent_ended(matter: Matter) -> Finding | None:
+    """Whoever ended the parent, a live one aside: what ran inside it will never report."""
+    if not matter.runs_inside or matter.root is None:
+        return None
+    finding = ended_parent(matter, matter.root)
+    return _confirmed(matter, finding) if finding.verdict is Verdict.ZOMBIE else finding
 
 
 def rule_3_alive(matter: Matter) -> Finding | None:
@@ -76,13 +116,7 @@ def rule_3_alive(matter: Matter) -> Finding | None:
 
 def rule_4_blind(matter: Matter) -> Finding | None:
     """One scope that could not tell is enough: the live resource may be there."""
-    reasons, history = list(matter.weighed.blind), matter.case.history
-    if matter.case.history_error:
-        reasons.append(f"its state history could not be read: {matter.case.history_error}")
-    elif history == ():
-        reasons.append("the server has no state history of it")
-    elif history and any(record.id == matter.run.state_id for record in history[:-1]):
-        reasons.append("its state history is out of order: the server's replicas may have different clocks")
+    reasons = [*matter.weighed.blind, *unreadable_history(matter.case)]
     if not reasons:
         return None
     return matter.verdict(Verdict.UNKNOWN, "4", "; ".join(reasons), next(unknowns(matter), None))
@@ -111,6 +145,11 @@ def rule_6_exited(matter: Matter) -> Finding | None:
     sight = last_end(matter)
     if sight is None or not (matter.should_run or matter.run.state_type is StateType.PENDING):
         return None
+    return _after_end(matter, sight, "6")
+
+
+def _after_end(matter: Matter, sight: Sight, rule: str) -> Finding:
+    """It ended: once the settle time has passed, and nothing else can come to light, it is a zombie."""
     scope, now = sight.scope, matter.snapshot.taken_at
     settle, name = settle_time(matter, sight.observation)
     age = now - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
@@ -122,7 +161,7 @@ def rule_6_exited(matter: Matter) -> Finding | None:
         return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
     if (lost := lost_of_late(matter)) and not ended_at_first_look(matter, sight):
         return _to_confirm(matter, sight, f"a second look, for {lost.resource.title} was alive before")
-    return _zombie(matter, sight, "6", ended_sentence(sight, now))
+    return _zombie(matter, sight, rule, ended_sentence(sight, now) + unheard(matter))
 
 
 def rule_7_gone(matter: Matter) -> Finding | None:
@@ -130,8 +169,12 @@ def rule_7_gone(matter: Matter) -> Finding | None:
     absence = counting_absence(matter)
     if absence is None or matter.weighed.ended or not matter.should_run:
         return None
-    reason, policy = gone_sentence(absence, matter.snapshot.taken_at), matter.policy
-    sight = Sight(absence.scope, absence.observation or NOTHING)
+    return _after_absence(matter, absence, "7", gone_sentence(absence, matter.snapshot.taken_at) + unheard(matter))
+
+
+def _after_absence(matter: Matter, absence: Absence, rule: str, reason: str) -> Finding:
+    """It is not there, where that counts: if that is so twice, and the state is no younger than grace, a zombie."""
+    policy, sight = matter.policy, Sight(absence.scope, absence.observation or NOTHING)
     age = min(matter.state_age, matter.snapshot.taken_at - (matter.retry_due or LONG_AGO))
     first = matter.case.first_look
     was_absent = first is not None and absence.scope.name in first.absent_from
@@ -143,12 +186,12 @@ def rule_7_gone(matter: Matter) -> Finding | None:
     elif first is None or not was_absent or matter.snapshot.taken_at - first.at < policy.confirm_after:
         finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
     else:
-        finding = _zombie(matter, sight, "7", reason)
+        finding = _zombie(matter, sight, rule, reason)
     return finding.absent(absence.counts)
 
 
 def rule_8_never_appeared(matter: Matter) -> Finding | None:
-    """PENDING and nothing there: an image pull looks the same, so it is never settled, only held up to light."""
+    """PENDING and nothing there: an image pull looks the same, so it is only settled where the operator says so."""
     if matter.run.state_type is not StateType.PENDING or matter.weighed.ended:
         return None
     reason = f"pending for {span(matter.state_age)}, and no infrastructure was found"
@@ -158,7 +201,14 @@ def rule_8_never_appeared(matter: Matter) -> Finding | None:
             "10",
             f"{reason}; an image pull looks the same, reported after {span(matter.policy.report_after)}",
         )
-    return matter.verdict(Verdict.HELD, "8", f"{reason}; an image pull looks the same, so it is left to a person")
+    if not matter.policy.crash_pending:
+        left = "an image pull looks the same, so it is left to a person (or to `crash_pending = true`)"
+        return matter.verdict(Verdict.HELD, "8", f"{reason}; {left}")
+    absence = counting_absence(matter)
+    if absence is None:
+        why = "; ".join(absence.why_not for absence in matter.weighed.absent)
+        return matter.verdict(Verdict.HELD, "8", f"{reason}; crash_pending cannot judge it: {why}")
+    return _after_absence(matter, absence, "8", reason)
 
 
 def rule_9_cancelling(matter: Matter) -> Finding | None:
@@ -166,8 +216,13 @@ def rule_9_cancelling(matter: Matter) -> Finding | None:
     if matter.run.state_type is not StateType.CANCELLING or matter.state_age < matter.policy.cancelling_limit:
         return None
     what, sight = what_was_seen(matter)
-    remedy = f"cancelling for {span(matter.state_age)}: servers before 3.7.5 leave it so, set it Cancelled by hand"
-    return matter.verdict(Verdict.HELD, "9", f"{what}; {remedy}", sight)
+    end, absence, age = last_end(matter), counting_absence(matter), f"cancelling for {span(matter.state_age)}"
+    if matter.policy.finish_cancelling and end is not None:
+        return _after_end(matter, end, "9")
+    if matter.policy.finish_cancelling and absence is not None:
+        return _after_absence(matter, absence, "9", f"{what}; {age}")
+    remedy = "servers before 3.7.5 leave it so, set it Cancelled by hand (or let `finish_cancelling = true` do it)"
+    return matter.verdict(Verdict.HELD, "9", f"{what}; {age}: {remedy}", sight)
 
 
 def rule_10_waiting(matter: Matter) -> Finding:
@@ -188,6 +243,7 @@ def rule_10_waiting(matter: Matter) -> Finding:
 Rule = Callable[[Matter], Finding | None]
 RULES: tuple[Rule, ...] = (
     rule_1_subflow,
+    rule_2_parent_ended,
     rule_3_alive,
     rule_4_blind,
     rule_5_unmanaged,
@@ -200,19 +256,39 @@ RULES: tuple[Rule, ...] = (
 
 
 def _zombie(matter: Matter, sight: Sight, rule: str, reason: str) -> Finding:
+    return _confirmed(matter, matter.zombie(rule, reason, sight.observation.why, sight))
+
+
+def _confirmed(matter: Matter, finding: Finding) -> Finding:
     """A zombie by what was seen; suspects are judged again with their history before that stands."""
+    if finding.verdict is not Verdict.ZOMBIE:
+        return finding
     history = matter.case.history
-    if history is None:
-        return _waits(matter, sight, "its state history is still to be read", reason).suspected()
+    if history is None or matter.wants_history_of_root:
+        return _awaits(finding, "its state history is still to be read").suspected()
     if history[-1].id != matter.run.state_id:
-        return _waits(matter, sight, "its state has changed since it was listed", reason)
+        return _awaits(finding, "its state has changed since it was listed")
     if matter.case.first_look is None:
-        return _waits(matter, sight, "a second look, in every scope", reason).suspected()
-    return matter.verdict(Verdict.ZOMBIE, rule, reason, sight).suspected()
+        return _awaits(finding, "a second look, in every scope").suspected()
+    return finding.suspected()
+
+
+def _roots(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> dict[RunId, Root]:
+    """The runs in which subflows run: those in flight with what the guards left of their findings, and the others."""
+    wanted = {case.lineage.root_id for case in snapshot.cases if case.lineage}
+    mine = [one for one in alone if one.finding.run.id in wanted]
+    in_flight = {one.finding.run.id: Root(one.weighed, watchman.hold(one.weighed, one.finding)) for one in mine}
+    others = {run_id: Root(weigh(case, snapshot), None) for run_id, case in snapshot.roots.items()}
+    return others | in_flight
 
 
 def _late(scope: ScopeView, what: str) -> str:
     return f"scope '{scope.name}' may not show yet {what} within {span(scope.lag)}"
+
+
+def _awaits(finding: Finding, awaited: str) -> Finding:
+    rule, reason = finding.rule if finding.inside else "10", f"{finding.reason}; awaited: {awaited}"
+    return replace(finding, verdict=Verdict.WAITING, rule=rule, reason=reason, is_suspect=False)
 
 
 def _to_confirm(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:

@@ -16,13 +16,20 @@ from prometheus_client.registry import Collector
 
 from reconciler.model import Verdict
 from reconciler.news import News
-from reconciler.plan import Finding
+from reconciler.plan import CycleReport, Finding
 from reconciler.snapshot import ScopeView
 
 PREFIX = "prefect_reconciler"
 
 SLUGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.UNMANAGED, "1"): "subflow",
+    (Verdict.UNKNOWN, "1"): "subflow",
+    (Verdict.WAITING, "1"): "subflow",
+    (Verdict.HELD, "1"): "subflow",
+    (Verdict.WAITING, "2"): "parent ended",
+    (Verdict.UNKNOWN, "2"): "parent ended",
+    (Verdict.UNMANAGED, "2"): "parent ended",
+    (Verdict.HELD, "2"): "cancelling",
     (Verdict.UNKNOWN, "4"): "could not tell",
     (Verdict.UNMANAGED, "5"): "no evidence",
     (Verdict.HELD, "8"): "pending",
@@ -80,6 +87,7 @@ class Picture:
     scopes: tuple[ScopeView, ...]
     false_crashes: Mapping[str, int]  # by scope, so far
     shadows: Mapping[str, int]  # by grade
+    orphans: Mapping[str, tuple[int, float]]  # by scope: how many, and seconds since the first of their runs ended
 
     @classmethod
     def of(cls, news: News, before: Picture | None) -> Picture:
@@ -93,6 +101,7 @@ class Picture:
             scopes=report.scopes,
             false_crashes=report.false_crashes,
             shadows=report.shadows,
+            orphans=_orphans(report, before.orphans if before else {}),
         )
 
     def families(self) -> Iterator[GaugeMetricFamily]:
@@ -112,6 +121,11 @@ class Picture:
         yield _gauge(
             "would_be_settlements", "What was not written, by how it proved; kept for 30 days.", graded, "grade"
         )
+        alive = [(scope.name, self.orphans[scope.name]) for scope in self.scopes if scope.name in self.orphans]
+        orphans = (((name,), count) for name, (count, _) in alive)
+        yield _gauge("orphans", "Live resources whose flow run has ended.", orphans, "scope")
+        oldest = (((name,), age) for name, (count, age) in alive if count)
+        yield _gauge("orphan_oldest_age_seconds", "Since when the oldest orphan is one.", oldest, "scope")
         if self.listed is not None:
             yield from self._listed(self.listed)
 
@@ -146,6 +160,17 @@ class LastCycle(Collector):
 def _age(news: News, finding: Finding) -> float:
     """Seconds since the run has its verdict; 0 if our clock was set back."""
     return max((news.report.ended_at - news.standing(finding.run.id)).total_seconds(), 0.0)
+
+
+def _orphans(report: CycleReport, known: Mapping[str, tuple[int, float]]) -> Mapping[str, tuple[int, float]]:
+    """What is known of a scope stays while it, or the flow runs, cannot be read."""
+    if report.orphans is None:
+        return known
+    ages = {
+        scope: [(report.ended_at - one.since).total_seconds() for one in many] for scope, many in report.orphans.items()
+    }
+    seen = {scope: (len(many), max(many, default=0.0)) for scope, many in ages.items()}
+    return seen | {scope.name: known[scope.name] for scope in report.scopes if scope.error and scope.name in known}
 
 
 def _longest(ages: Iterable[tuple[str, float]]) -> dict[str, float]:

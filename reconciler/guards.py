@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from reconciler.model import Guard, Heartbeat, LifeSign, StateType, Verdict
+from reconciler.model import FlowRun, Guard, Heartbeat, LifeSign, StateType, Verdict
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
+from reconciler.resuming import resumed
 from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Weighed
 from reconciler.words import moment, span
@@ -23,12 +24,7 @@ def guarded(
     judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
 ) -> Plan:
     """Turn zombies that a guard speaks against into HELD. What tripped earlier in this cycle stays so."""
-    tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy)
-    watch = Watchman(snapshot, policy, tripped)
-    findings = _rated([watch.hold(one.weighed, one.finding) for one in judged], policy)
-    held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE} - policy.accepted_losses
-    breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in watch.breakers.values())
-    return Plan(findings=tuple(findings), breakers=breakers, judged=tuple(judged))
+    return Watchman.over(judged, snapshot, policy, tripped_before).plan(judged)
 
 
 def guarded_alone(
@@ -36,21 +32,25 @@ def guarded_alone(
 ) -> Finding:
     """Ask the guards about one run out of many: `tripped` and `ahead`, zombies that come first, are of its pass."""
     watchman = Watchman(snapshot, policy, {breaker.scope: breaker for breaker in tripped})
-    return _rate(watchman.hold(judged.weighed, judged.finding), ahead, policy)
+    return resumed(_rate(watchman.hold(judged.weighed, judged.finding), ahead, policy), judged, policy)
 
 
 def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
-    """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive."""
-    counted = Counter(scope for one in judged for scope in one.weighed.counted_in)
-    absent = Counter(one.finding.scope for one in judged if one.finding.is_absent and one.finding.scope)
+    """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive.
+
+    Nor do runs that no absence would condemn now (pending, cancelling): they would make the share look small.
+    """
+    mine = [one for one in judged if one.finding.inside is None]  # subflows are no resources
+    counting = (one for one in mine if one.finding.run.may_run or one.finding.is_absent)
+    counted = Counter(scope for one in counting for scope in one.weighed.counted_in)
+    absent = Counter(one.finding.scope for one in mine if one.finding.is_absent and one.finding.scope)
     breakers = (Breaker(scope, gone, counted[scope]) for scope, gone in sorted(absent.items()))
     return {breaker.scope: breaker for breaker in breakers if breaker.trips(policy)}
 
 
 def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
     """Let the longest standing zombies through, and hold the rest for the next cycle."""
-    zombies = [finding for finding in findings if finding.verdict is Verdict.ZOMBIE]
-    zombies.sort(key=lambda finding: (finding.run.state_since, finding.run.id))
+    zombies = sorted((one for one in findings if one.verdict is Verdict.ZOMBIE), key=lambda one: one.turn)
     ahead = {finding.run.id: place for place, finding in enumerate(zombies)}
     return [_rate(finding, ahead.get(finding.run.id, 0), policy) for finding in findings]
 
@@ -65,6 +65,12 @@ def _held(finding: Finding, guard: Guard, why: str) -> Finding:
     return replace(finding, verdict=Verdict.HELD, guard=guard, reason=f"{finding.reason}; held: {why}")
 
 
+def _head(finding: Finding) -> FlowRun:
+    """What opting in and out goes by: a subflow has its root's work pool, queue and deployment, and its tags too."""
+    head, run = finding.inside, finding.run
+    return run if head is None else replace(head, tags=head.tags | run.tags)
+
+
 def _text(deployment: UUID | None) -> str | None:
     return None if deployment is None else str(deployment)
 
@@ -76,6 +82,27 @@ class Watchman:
     snapshot: Snapshot
     policy: Policy
     breakers: dict[str, Breaker]
+
+    @classmethod
+    def over(
+        cls, judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
+    ) -> Watchman:
+        """Set one up who knows which scopes tripped, in this look or earlier in the cycle."""
+        tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy)
+        return cls(snapshot, policy, tripped)
+
+    def plan(self, judged: Sequence[Judged]) -> Plan:
+        """Hold what is to be held, and let the rest through in its turn."""
+        policy = self.policy
+        findings = _rated([self.hold(one.weighed, one.finding) for one in judged], policy)
+        held = {f.scope for f in findings if f.is_absent and f.verdict is not Verdict.ZOMBIE} - policy.accepted_losses
+        breakers = tuple(replace(breaker, holds=breaker.scope in held) for breaker in self.breakers.values())
+        pairs = zip(findings, judged, strict=True)
+        return Plan(
+            findings=tuple(resumed(finding, one, policy) for finding, one in pairs),
+            breakers=breakers,
+            judged=tuple(judged),
+        )
 
     @property
     def guards(self) -> tuple[tuple[Guard, Guarding], ...]:
@@ -122,7 +149,7 @@ class Watchman:
         tripped = self.breakers.get(finding.scope or "")
         if tripped is None or not finding.is_absent or tripped.scope in self.policy.accepted_losses:
             return None
-        since = self._scope(finding).breaker_since
+        since = self.snapshot.scopes[tripped.scope].breaker_since
         seen = [a.sighting.last_seen for a in weighed.absent if a.sighting and a.scope.name == finding.scope]
         release = self.policy.breaker_release
         if finding.is_sighted and since is not None and self._now - max([since, *seen]) >= release:
@@ -137,7 +164,7 @@ class Watchman:
     def identity(self, weighed: Weighed, finding: Finding) -> str | None:
         """A place that changed, or that is met for the first time, is not yet known to be the right one."""
         scope = self._scope(finding)
-        if not finding.is_absent or scope.pinned or scope.known_since is None:
+        if scope is None or not finding.is_absent or scope.pinned or scope.known_since is None:
             return None
         age = self._now - scope.known_since
         if age >= self.policy.quiet or (scope.former_identity is None and finding.is_sighted):
@@ -185,22 +212,23 @@ class Watchman:
         end = self._end(weighed, finding)
         if end is None:
             return None
-        end += self._scope(finding).clock.uncertainty + snapshot.server_clock.uncertainty
+        scope = self._scope(finding)
+        end += (scope.clock.uncertainty if scope else _NO_TIME) + snapshot.server_clock.uncertainty
         beat, sign = snapshot.heartbeats.get(run_id), snapshot.life_signs.get(run_id)
         why = self._beats(beat) if beat and snapshot.server_clock.to_ours(beat.last) > end else None
         end += _LAST_WORDS
         return why or (self._lives(sign) if sign and snapshot.server_clock.to_ours(sign.at) > end else None)
 
     def selection(self, weighed: Weighed, finding: Finding) -> str | None:
-        policy, run = self.policy, finding.run
-        chosen = (not policy.only_pools or run.work_pool in policy.only_pools) and (
-            not policy.only_runs or run.id in policy.only_runs
+        policy, head = self.policy, finding.inside or finding.run  # a subflow goes with its root
+        chosen = (not policy.only_pools or head.work_pool in policy.only_pools) and (
+            not policy.only_runs or not policy.only_runs.isdisjoint({head.id, finding.run.id})
         )
         return None if chosen else "not among the runs chosen with --pool or --run"
 
     def opt_out(self, weighed: Weighed, finding: Finding) -> str | None:
         """What the operator takes out, or does not take in. Who is taken out stays out."""
-        policy, run = self.policy, finding.run
+        policy, run = self.policy, _head(finding)
         kinds = (
             ("work pool", [run.work_pool], policy.exclude_work_pools, policy.include_work_pools),
             ("work queue", [run.work_queue], policy.exclude_work_queues, policy.include_work_queues),
@@ -219,7 +247,7 @@ class Watchman:
         """The word of a scope that was wrong of late; to an absence all scopes say theirs."""
         absent = [absence.scope for absence in weighed.absent] if finding.is_absent else []
         for scope in (self._scope(finding), *absent):
-            if scope.distrusted_since is not None:
+            if scope is not None and scope.distrusted_since is not None:
                 since = moment(scope.distrusted_since, self._now)
                 return (
                     f"scope '{scope.name}' is not trusted since {since}, for false crashes were seen (`reconcile "
@@ -231,14 +259,16 @@ class Watchman:
         if self.policy.mode is Mode.OBSERVE:
             return 'mode is "observe", nothing is written'
         scope = self._scope(finding)
-        return f"the mode of scope '{scope.name}' is \"observe\", nothing is written" if scope.observes else None
+        observes = scope is not None and scope.observes
+        return f"the mode of scope '{finding.scope}' is \"observe\", nothing is written" if observes else None
 
     @property
     def _now(self) -> datetime:
         return self.snapshot.taken_at
 
-    def _scope(self, finding: Finding) -> ScopeView:
-        return self.snapshot.scopes[finding.scope or ""]
+    def _scope(self, finding: Finding) -> ScopeView | None:
+        """Where it was judged; a subflow may be judged by what its root reported alone."""
+        return self.snapshot.scopes.get(finding.scope or "")
 
     def _beats(self, beat: Heartbeat) -> str | None:
         """Hold while the last heartbeat is younger than `quiet`, or than 1.2 of the run's own cadence."""
@@ -256,9 +286,12 @@ class Watchman:
 
     def _end(self, weighed: Weighed, finding: Finding) -> datetime | None:
         """When the resource ended, or was first found absent, in our clock."""
-        seen, looks = finding.observation, weighed.case.looks
-        if seen is not None and seen.ended_at is not None:
-            return self._scope(finding).clock.to_ours(seen.ended_at)
+        seen, looks, scope = finding.observation, weighed.case.looks, self._scope(finding)
+        root = self.snapshot.roots.get(finding.root) if finding.root else None
+        if root is not None and root.run.state_type.is_terminal:
+            return self.snapshot.server_clock.to_ours(root.run.state_since)
+        if seen is not None and seen.ended_at is not None and scope is not None:
+            return scope.clock.to_ours(seen.ended_at)
         known = [weighed.case.first_look.at] if weighed.case.first_look else []
         if finding.is_absent:
             known += [one.absent_since for one in looks if one.scope == finding.scope and one.absent_since]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from reconciler.plan import CycleReport, Finding, Outcome
+from reconciler.model import RunId
+from reconciler.plan import CycleReport, Finding, Orphan, Outcome, Settled
 from reconciler.snapshot import ScopeView
 
 Hide = Callable[[str], str]
@@ -19,7 +20,9 @@ def hidden(report: CycleReport, hide: Hide) -> CycleReport:
         warnings=tuple(hide(text) for text in report.warnings),
         scopes=tuple(_scope(scope, hide) for scope in report.scopes),
         plan=replace(report.plan, findings=tuple(_finding(finding, hide) for finding in report.plan.findings)),
-        outcomes={run_id: _outcome(outcome, hide) for run_id, outcome in report.outcomes.items()},
+        outcomes=_outcomes(report.outcomes, hide),
+        settled=_settled(report.settled, hide),
+        orphans=report.orphans and {scope: _orphans(many, hide) for scope, many in report.orphans.items()},
     )
 
 
@@ -35,3 +38,25 @@ def _finding(finding: Finding, hide: Hide) -> Finding:
 
 def _outcome(outcome: Outcome, hide: Hide) -> Outcome:
     return replace(outcome, detail=hide(outcome.detail), alarm=outcome.alarm and hide(outcome.alarm))
+
+
+def _outcomes(outcomes: Mapping[RunId, Outcome], hide: Hide) -> dict[RunId, Outcome]:
+    return {run_id: _outcome(outcome, hide) for run_id, outcome in outcomes.items()}
+
+
+def _settled(settled: Settled, hide: Hide) -> Settled:
+    return replace(
+        settled,
+        outcomes=_outcomes(settled.outcomes, hide),
+        task_runs=tuple((task_run, _outcome(outcome, hide)) for task_run, outcome in settled.task_runs),
+        resumed=_outcomes(settled.resumed, hide),
+        problems=tuple(hide(text) for text in settled.problems),
+    )
+
+
+def _orphans(orphans: Iterable[Orphan], hide: Hide) -> tuple[Orphan, ...]:
+    """The command and the title quote what the place says of the resource."""
+    return tuple(
+        replace(one, resource=replace(one.resource, title=hide(one.resource.title), removal=hide(one.resource.removal)))
+        for one in orphans
+    )

@@ -200,8 +200,10 @@ def _bounded_resource(resource: Resource) -> Resource:
         if len(text) > _ID or not text.isprintable():
             raise AdapterError("the adapter names a resource by what is no id")
     title, node = _sentence(resource.title), _sentence(resource.node) if resource.node else resource.node
-    same = title == resource.title and node == resource.node
-    return resource if same else replace(resource, title=title, node=node)
+    # a command is told whole or not at all: cut short it would do something else
+    removal = resource.removal if len(resource.removal) <= _WORDS and resource.removal.isprintable() else ""
+    same = (title, node, removal) == (resource.title, resource.node, resource.removal)
+    return resource if same else replace(resource, title=title, node=node, removal=removal)
 
 
 def _sentence(text: str) -> str:

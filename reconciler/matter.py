@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from reconciler.model import AbsenceCounts, Condition, FlowRun, Observation, Sighting, StateType, Verdict
+from reconciler.model import AbsenceCounts, Cause, Condition, FlowRun, Observation, Sighting, StateType, Verdict
 from reconciler.plan import Finding, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence
 from reconciler.snapshot import Case, Snapshot
@@ -16,12 +16,26 @@ LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True, slots=True)
+class Root:
+    """The flow run in whose process a subflow runs."""
+
+    weighed: Weighed
+    finding: Finding | None  # what the guards left of it; None: it is not in flight
+
+    @property
+    def run(self) -> FlowRun:
+        return self.weighed.case.run
+
+
+@dataclass(frozen=True, slots=True)
 class Matter:
     """One run before the table."""
 
-    weighed: Weighed
+    weighed: Weighed  # of a subflow: with what was seen of its root
     snapshot: Snapshot
     policy: Policy
+    runs_inside: bool = False  # an in-process subflow
+    root: Root | None = None  # of an in-process subflow; None: it was deleted, or could not be told
 
     @property
     def case(self) -> Case:
@@ -52,14 +66,37 @@ class Matter:
     def should_run(self) -> bool:
         return self.run.may_run and not self.sleeps
 
+    @property
+    def wants_history_of_root(self) -> bool:
+        """A root that has ended is no suspect itself, and which of its resources are of its last attempt matters."""
+        return self.root is not None and self.root.finding is None and self.root.weighed.case.history is None
+
     def verdict(self, verdict: Verdict, rule: str, reason: str, sight: Sight | None = None) -> Finding:
-        scope, seen = (sight.scope.name, sight.observation) if sight else (None, None)
-        return Finding(run=self.run, verdict=verdict, rule=rule, reason=reason, scope=scope, observation=seen)
+        finding = Finding(run=self.run, verdict=verdict, rule=rule, reason=reason)
+        if sight is None:
+            return finding
+        return replace(finding, scope=sight.scope.name, adapter=sight.scope.adapter, observation=sight.observation)
+
+    def zombie(self, rule: str, reason: str, cause: Cause | None, sight: Sight | None) -> Finding:
+        """Say that it is one by what was seen; what is still to be confirmed is not its business."""
+        finding = self.verdict(Verdict.ZOMBIE, rule, reason, sight)
+        return replace(finding, cause=cause, labels_run=self.policy.label_settled)
 
 
 def ended_at_first_look(matter: Matter, sight: Sight) -> bool:
     first, resource = matter.case.first_look, sight.observation.resource
     return first is not None and resource is not None and resource.id in first.ended
+
+
+def unreadable_history(case: Case) -> Iterator[str]:
+    """Why its state history says nothing."""
+    history = case.history
+    if case.history_error:
+        yield f"its state history could not be read: {case.history_error}"
+    elif history == ():
+        yield "the server has no state history of it"
+    elif history and any(record.id == case.run.state_id for record in history[:-1]):
+        yield "its state history is out of order: the server's replicas may have different clocks"
 
 
 def settle_time(matter: Matter, seen: Observation) -> tuple[timedelta, str]:
@@ -110,6 +147,13 @@ def counting_absence(matter: Matter) -> Absence | None:
     order = tuple(AbsenceCounts)
     counting = [(order.index(a.counts), a.scope.name, a) for a in matter.weighed.absent if a.counts]
     return min(counting, key=lambda item: item[:2])[2] if counting else None
+
+
+def unheard(matter: Matter) -> str:
+    """What is to be added of a run that died while it awaited a retry: no worker fetches it, no service looks at it."""
+    if not matter.run.awaits_retry_in_process:
+        return ""
+    return "; it awaited a retry in its own process, which nothing else would ever have started or ended"
 
 
 def what_was_seen(matter: Matter) -> tuple[str, Sight | None]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from reconciler.aftermath import is_accepted, subflows_settled
 from reconciler.gauges import NOT_SETTLED, PREFIX, SLUGS, LastCycle, Picture, reason_of
-from reconciler.model import Guard, OutcomeKind, Verdict
+from reconciler.model import Cause, Guard, OutcomeKind, Verdict
 from reconciler.news import News
 from reconciler.plan import CycleReport
 
@@ -37,6 +38,10 @@ class Metrics:
         Info(PREFIX, "The running version.", registry=registry).info({"version": version})
         self._not_settled = self._counter("not_settled", "Runs that newly stand so, by why.", "verdict", "reason")
         self._settlements = self._counter("settlements", "Proposals to settle a run, by outcome.", "outcome")
+        self._task_runs = self._counter("task_runs_settled", "Task runs to settle, by outcome.", "outcome")
+        self._subflows = self._counter("subflows_settled", "Of the accepted settlements, those of subflows.")
+        self._resumptions = self._counter("resumptions", "Settled runs to resume, by outcome.", "outcome")
+        self._causes = self._counter("settled_causes", "Accepted settlements, by cause.", "cause")
         self._cycles = self._counter("cycles", "Cycles, by how they ended.", "result")
         self._reloads = self._counter("configuration_reloads", "Reloads of the configuration.", "result")
         self._calls = self._counter("api_calls", "Requests sent to the Prefect API.")
@@ -58,6 +63,7 @@ class Metrics:
                 self._not_settled.labels(finding.verdict, reason_of(finding)).inc()
         for outcome in report.outcomes.values():
             self._settlements.labels(outcome.kind).inc()
+        self._note_sequel(report)
         for seconds in _seconds_to_settle(report):
             self._death.observe(seconds)
         self._cycles.labels("complete" if report.is_complete else "incomplete").inc()
@@ -65,6 +71,17 @@ class Metrics:
         self._calls.inc(report.api_calls)
         self._errors.inc(report.api_errors)
         self._last.picture = Picture.of(news, self._last.picture)
+
+    def _note_sequel(self, report: CycleReport) -> None:
+        """Count why runs were settled, and what followed that."""
+        for finding in report.plan.findings:
+            if finding.cause is not None and is_accepted(report.outcomes.get(finding.run.id)):
+                self._causes.labels(finding.cause).inc()
+        self._subflows.inc(len(subflows_settled(report)))
+        for _, outcome in report.settled.task_runs:
+            self._task_runs.labels(outcome.kind).inc()
+        for outcome in report.settled.resumed.values():
+            self._resumptions.labels(outcome.kind).inc()
 
     def reloaded(self, *, ok: bool) -> None:
         """A new configuration was taken, or refused."""
@@ -90,6 +107,10 @@ class Metrics:
         """Let every series exist from the start: an increase from nothing to 1 is invisible to `increase()`."""
         for kind in OutcomeKind:
             self._settlements.labels(kind)
+            self._task_runs.labels(kind)
+            self._resumptions.labels(kind)
+        for cause in Cause:
+            self._causes.labels(cause)
         for result in RESULTS:
             self._cycles.labels(result)
         for result in RELOADS:

@@ -161,6 +161,7 @@ class FlowRun:
     retry_type: str | None = None  # empirical_policy.retry_type
     scheduled_time: datetime | None = None  # when a scheduled state is due
     pool_names_place: bool = False  # its pool (or itself) says where it runs, so its type alone maps it to no scope
+    state_message: str | None = None  # of a final state
     transition_id: UUID | None = None  # of its state; Prefect's own client gives one, UI and automations do not (3.8.8)
 
     @property

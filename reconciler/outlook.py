@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -74,7 +74,7 @@ class Outlook:
         now = self._now()
         answered = [self._answered(bound, answers, asked, now) for bound in self._bounds]
         if not everywhere:
-            self._in_flight, self.strangers = frozenset(ids), {}
+            self._in_flight, self.strangers = frozenset(run.id for run in runs if run.is_in_flight), {}
             self._absent = {key: since for key, since in self._absent.items() if key[1] in self._in_flight}
         self._note_strangers(answered)
         in_flight = {run.id: run for run in runs}
@@ -98,9 +98,15 @@ class Outlook:
     def _note_strangers(self, answered: Sequence[_Answered]) -> None:
         """Keep who lives there without being in flight; a scope may list all that lives in the second look only."""
         for one in answered:
-            away = (found for run_id, found in one.strangers.items() if run_id not in self._in_flight)
-            strangers = tuple(resource for found in away for resource in found)
+            away = [found for run_id, found in one.strangers.items() if run_id not in self._in_flight]
+            strangers = tuple(resource for found in (*away, self._alive_though_over(one)) for resource in found)
             self.strangers[one.name] = strangers or self.strangers.get(one.name, ())
+
+    def _alive_though_over(self, one: _Answered) -> list[Resource]:
+        """What lives of runs that were asked about although they have ended, for subflows of theirs have not."""
+        seen = one.answer.seen.observations if one.answer.seen else {}
+        over = [many for run_id, many in seen.items() if run_id not in self._in_flight]
+        return [each.resource for many in over for each in many if each.resource and each.condition.is_live]
 
     def unasked(self) -> dict[str, ScopeView]:
         """The scopes of a pass that did not get as far as looking."""
@@ -110,11 +116,11 @@ class Outlook:
             for bound in self._bounds
         }
 
-    def remember(self, listing: Listing, plan: Plan, now: datetime) -> None:
-        """Keep what the next pass may need, and drop what no pass will."""
+    def remember(self, listing: Listing, plan: Plan, now: datetime, roots: Collection[RunId] = ()) -> None:
+        """Keep what the next pass may need, and drop what no pass will. `roots` have ended, and subflows have not."""
         self._memory.note_breakers([breaker.scope for breaker in plan.breakers], now)
         if listing.is_whole:  # a short list must not make us forget
-            self._memory.forget({run.id for run in listing.runs}, now)
+            self._memory.forget({run.id for run in listing.runs} | set(roots), now)
         self._memory.bound()
 
     def warnings(self) -> tuple[str, ...]:

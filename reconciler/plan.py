@@ -102,10 +102,26 @@ class Finding:
     absence: AbsenceCounts | None = None  # judged on an absence that counts: what the breaker counts
     is_notable: bool = False  # healthy, and still worth a line
     silent_since: datetime | None = None  # ours: unmanaged, and has not beaten since
-    root: RunId | None = None  # of an in-process subflow: whose fate it shares
+    inside: FlowRun | None = None  # of an in-process subflow: its root, whose fate it shares
     depth: int = 0  # of an in-process subflow: how far below its root
+    adapter: str | None = None  # of the scope
+    labels_run: bool = False  # a settlement puts its labels on the flow run
     cause: Cause | None = None  # of a settlement: why, in one word
     resumption: Resumption | None = None  # what follows the settlement
+
+    @property
+    def root(self) -> RunId | None:
+        return self.inside.id if self.inside else None
+
+    @property
+    def turn(self) -> tuple[datetime, RunId, bool, int, RunId]:
+        """Sorts what is settled: the longest standing first, each root before its subflows, the deepest of these first.
+
+        A subflow after its root, for only the root's outcome proves that nobody reported; children before parents, as
+        Prefect itself ends them.
+        """
+        head = self.inside or self.run
+        return head.state_since, head.id, self.inside is not None, -self.depth, self.run.id
 
     @property
     def action(self) -> Action:
@@ -181,7 +197,8 @@ class Plan:
 
     @property
     def zombies(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.verdict is Verdict.ZOMBIE)
+        """What is to be settled, in the order in which it is."""
+        return tuple(sorted((one for one in self.findings if one.verdict is Verdict.ZOMBIE), key=lambda one: one.turn))
 
 
 NOTHING_PLANNED = Plan(findings=())

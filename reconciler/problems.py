@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from reconciler.model import OutcomeKind, RunId
-from reconciler.plan import Outcome, Policy
+from reconciler.plan import Outcome, Policy, Settled
 from reconciler.snapshot import ScopeView, Snapshot
 
+FAILURES = frozenset({OutcomeKind.FAILED, OutcomeKind.REFUSED})
 
-def problems_of(snapshot: Snapshot | None, outcomes: Mapping[RunId, Outcome], policy: Policy) -> Iterator[str]:
+
+def problems_of(snapshot: Snapshot | None, settled: Settled, policy: Policy) -> Iterator[str]:
     """Whatever could not be read or written, and what a person must look at: any makes the pass incomplete."""
     if snapshot is not None:
         for scope in snapshot.scopes.values():
             yield from _scope_problems(scope, snapshot.taken_at, policy)
+        yield from _family_problems(snapshot)
         yield from _suspect_problems(snapshot)
+    yield from _unwritten(settled.outcomes, "settled")
+    failed = [outcome.detail for _, outcome in settled.task_runs if outcome.kind in FAILURES]
+    if failed:
+        count = "1 task run was" if len(failed) == 1 else f"{len(failed)} task runs were"
+        yield f"{count} not settled: {failed[0]}"
+    yield from _unwritten(settled.resumed, "resumed")
+    yield from settled.problems
+
+
+def _unwritten(outcomes: Mapping[RunId, Outcome], done: str) -> Iterator[str]:
     for run_id, outcome in outcomes.items():
-        if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.REFUSED):
-            yield f"flow run {run_id} was not settled: {outcome.detail}"
+        if outcome.kind in FAILURES:
+            yield f"flow run {run_id} was not {done}: {outcome.detail}"
         if outcome.alarm:
             yield f"flow run {run_id}: {outcome.alarm}"
+
+
+def _family_problems(snapshot: Snapshot) -> Iterator[str]:
+    """An unresolved family, once for each reason: thousands of subflows may share it."""
+    errors = Counter(case.lineage.error for case in snapshot.cases if case.lineage and case.lineage.error)
+    for error, count in errors.items():
+        yield f"{count} subflow{'' if count == 1 else 's'} could not be judged: {error}"
 
 
 def _suspect_problems(snapshot: Snapshot) -> Iterator[str]:

@@ -9,8 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.model import Guard, OutcomeKind, Verdict
-from reconciler.plan import CycleReport, Finding
+from reconciler.aftermath import Aftermath, counted, is_accepted, many, subflows_settled
+from reconciler.model import Guard, Verdict
+from reconciler.orphans import NEVER_REMOVED, oldest_first, orphan_sentence
+from reconciler.plan import CycleReport, Finding, Orphan
 from reconciler.snapshot import ScopeView
 from reconciler.words import legible, rfc3339
 
@@ -38,16 +40,12 @@ def summary(report: CycleReport) -> str:
     counts = _verdicts(report)
     runs = sum(counts.values())
     found = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in Verdict if counts[verdict])
-    listed = f"{_many(runs, 'flow run')} in flight" + (f": {found}" if found else "")
-    done = Counter(outcome.kind for outcome in report.outcomes.values())
-    if report.dry_run:
-        did = "dry run, nothing written"
-    elif done:
-        did = ", ".join(f"{count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(done.items()))
-    else:
-        did = "nothing to write"
-    trouble = f"; incomplete, {_many(len(report.problems), 'problem')}" if report.problems else ""
-    return f"{listed}; {did}{trouble} ({_cost(report)})."
+    listed = f"{many(runs, 'flow run')} in flight" + (f": {found}" if found else "")
+    did = "dry run, nothing written" if report.dry_run else counted(report) or "nothing to write"
+    orphans = sum(map(len, (report.orphans or {}).values()))
+    alive = f"; {many(orphans, 'orphan')}" if orphans else ""
+    trouble = f"; incomplete, {many(len(report.problems), 'problem')}" if report.problems else ""
+    return f"{listed}; {did}{alive}{trouble} ({_cost(report)})."
 
 
 def status(report: CycleReport) -> str:
@@ -59,13 +57,15 @@ def status(report: CycleReport) -> str:
 
 
 def lines(report: CycleReport) -> Iterator[str]:
-    """Write plain lines for a pipe: one per run that is not healthy, problems, the sentence."""
+    """Write plain lines for a pipe: one per run that is not healthy, orphans, problems, the sentence."""
+    after = Aftermath.of(report)
     for finding in notable(report):
         run = finding.run
         yield legible(
             f"{finding.verdict:<9} {run.id}  {run.name}  {run.state_name}  [{_rule(finding)}] {finding.reason}"
         )
-        yield from (legible(f"          -> {text}") for text in _settlement(report, finding))
+        yield from (legible(f"          -> {text}") for text in after.account(finding))
+    yield from (legible(f"orphan    {text}") for text in _orphans(report))
     yield from (legible(f"problem   {text}") for text in report.problems)
     yield from (legible(f"warning   {text}") for text in report.warnings)
     yield from (f"breaker   {text}" for text in _breakers(report))
@@ -78,9 +78,10 @@ def table(report: CycleReport) -> RenderableType:
     for heading in ("verdict", "flow run", "state", "rule"):
         rows.add_column(heading, no_wrap=True)
     rows.add_column("reason", overflow="fold", ratio=1)
+    after = Aftermath.of(report)
     for finding in notable(report):
         run = finding.run
-        reason = "\n-> ".join(legible(text) for text in (finding.reason, *_settlement(report, finding)))
+        reason = "\n-> ".join(legible(text) for text in (finding.reason, *after.account(finding)))
         rows.add_row(
             Text(finding.verdict, style=_STYLES.get(finding.verdict, "")),
             Text(legible(run.name[:40]) + f"\n{run.id}"),
@@ -88,11 +89,12 @@ def table(report: CycleReport) -> RenderableType:
             Text(finding.rule if finding.guard is None else f"{finding.rule}, {finding.guard}"),
             Text(reason),
         )
+    orphans = [Text(legible(f"orphan: {text}"), style="yellow") for text in _orphans(report)]
     problems = [Text(legible(f"problem: {text}"), style="red") for text in report.problems]
     warnings = [Text(legible(f"warning: {text}"), style="yellow") for text in report.warnings]
     breakers = [Text(f"breaker: {text}", style="bold red") for text in _breakers(report)]
     head = [rows] if rows.row_count else []
-    return Group(*head, *problems, *warnings, *breakers, Text(summary(report)))
+    return Group(*head, *orphans, *problems, *warnings, *breakers, Text(summary(report)))
 
 
 def notable(report: CycleReport) -> list[Finding]:
@@ -116,7 +118,8 @@ def as_json(report: CycleReport) -> dict[str, object]:
         "counts": {"in_flight": sum(counts.values())} | {str(verdict): counts[verdict] for verdict in Verdict},
         "silent": sum(finding.silent_since is not None for finding in report.plan.findings),
         "runs": [_run(report, finding) for finding in report.plan.findings],
-        "settled_children": [],
+        "settled_children": [*_settled_children(report)],
+        "orphans": None if report.orphans is None else [_orphan(report, *row) for row in oldest_first(report.orphans)],
     }
 
 
@@ -137,8 +140,44 @@ def _run(report: CycleReport, finding: Finding) -> dict[str, object]:
         "condition": str(seen.condition) if seen else None,
         "exit_code": seen.exit_code if seen else None,
         "silent_since": rfc3339(finding.silent_since) if finding.silent_since else None,
-        "action": "crash" if finding.verdict is Verdict.ZOMBIE else None,
+        "action": str(finding.action) if finding.verdict is Verdict.ZOMBIE else None,
+        "root": str(finding.root) if finding.root else None,
+        "cause": str(finding.cause) if finding.cause else None,
         "outcome": str(outcome.kind) if outcome else None,
+        "resumption": _resumption(report, finding),
+    }
+
+
+def _resumption(report: CycleReport, finding: Finding) -> dict[str, object] | None:
+    planned, outcome = finding.resumption, report.settled.resumed.get(finding.run.id)
+    if planned is None:
+        return None
+    return {
+        "number": planned.number,
+        "of": planned.most,
+        "delay_seconds": planned.delay.total_seconds(),
+        "outcome": str(outcome.kind) if outcome else None,
+    }
+
+
+def _settled_children(report: CycleReport) -> Iterator[dict[str, str]]:
+    for one in subflows_settled(report):
+        yield {"kind": "flow-run", "id": str(one.run.id), "parent": str(one.root)}
+    for task_run, outcome in report.settled.task_runs:
+        if is_accepted(outcome):
+            yield {"kind": "task-run", "id": str(task_run.id), "parent": str(task_run.flow_run_id)}
+
+
+def _orphan(report: CycleReport, scope: str, orphan: Orphan) -> dict[str, object]:
+    return {
+        "scope": scope,
+        "resource": orphan.resource.id,
+        "title": orphan.resource.title,
+        "run": str(orphan.run.id),
+        "state": str(orphan.run.state_type),
+        "ended_at": rfc3339(orphan.since),
+        "age_seconds": round((report.ended_at - orphan.since).total_seconds(), 3),
+        "removal": orphan.resource.removal,
     }
 
 
@@ -155,13 +194,12 @@ def _scope(scope: ScopeView) -> dict[str, object]:
     }
 
 
-def _settlement(report: CycleReport, finding: Finding) -> Iterator[str]:
-    outcome = report.outcomes.get(finding.run.id)
-    if outcome is not None:
-        verb = "set to Crashed" if outcome.kind is OutcomeKind.ACCEPTED else outcome.kind.lower().replace("_", " ")
-        yield f"{verb}: {outcome.detail}" if outcome.detail else verb
-    elif finding.verdict is Verdict.ZOMBIE:
-        yield "would be set to Crashed"
+def _orphans(report: CycleReport) -> Iterator[str]:
+    if report.orphans is None:
+        return
+    rows = oldest_first(report.orphans)
+    yield from (orphan_sentence(scope, orphan, report.ended_at) for scope, orphan in rows)
+    yield NEVER_REMOVED if rows else "none was found"
 
 
 def _breakers(report: CycleReport) -> Iterator[str]:
@@ -175,12 +213,8 @@ def _verdicts(report: CycleReport) -> Mapping[Verdict, int]:
 
 
 def _cost(report: CycleReport) -> str:
-    return f"{report.duration.total_seconds():.1f} s, {_many(report.api_calls, 'API call')}"
+    return f"{report.duration.total_seconds():.1f} s, {many(report.api_calls, 'API call')}"
 
 
 def _rule(finding: Finding) -> str:
     return f"rule {finding.rule}" + (f", {finding.guard}" if finding.guard else "")
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from reconciler.model import Guard, OutcomeKind, RunId, Verdict
+from reconciler.aftermath import Aftermath
+from reconciler.model import Action, Guard, OutcomeKind, RunId, Verdict
 from reconciler.news import News
-from reconciler.plan import CycleReport, Finding, Outcome
+from reconciler.orphans import oldest_first
+from reconciler.plan import CycleReport, Finding, Orphan, Outcome
 from reconciler.report import notable
 from reconciler.words import clipped
 
-SETTLEMENTS, ROWS, REASONS = 50, 500, 20  # how many are kept
+SETTLEMENTS, ROWS, REASONS, ORPHANS = 50, 500, 20, 50  # how many are kept
 _NAME = 200  # characters: names come from outside, and are kept
 _DONE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.SETTLED_ELSEWHERE, OutcomeKind.STATE_CHANGED})
 
@@ -42,7 +44,9 @@ class Settlement:
     name: str
     at: datetime
     kind: OutcomeKind
+    action: Action  # what was to be written
     detail: str
+    followed: tuple[str, ...]  # its task runs, its resumption
     alarm: str | None
     reason: str
     scope: str | None
@@ -83,6 +87,8 @@ class LastPass:
     more_rows: int
     unmanaged: tuple[tuple[str, int], ...]  # reason, runs; the most frequent first
     more_unmanaged: int  # runs that are unmanaged for other reasons
+    orphans: tuple[tuple[str, Orphan], ...] | None  # with their scopes, the oldest first; None: not known
+    more_orphans: int
 
     @property
     def blind(self) -> tuple[str, ...]:
@@ -109,6 +115,7 @@ def last_pass(news: News) -> LastPass:
     lines = [one for one in notable(report) if one.verdict is not Verdict.UNMANAGED or one.silent_since]
     lines = [finding for finding in lines if not _is_done(report.outcomes.get(finding.run.id))]
     unmanaged = Counter(f.reason for f in report.plan.findings if f.verdict is Verdict.UNMANAGED and not f.silent_since)
+    orphans = None if report.orphans is None else oldest_first(report.orphans)
     common = tuple((clipped(reason), count) for reason, count in unmanaged.most_common(REASONS))
     return LastPass(
         report=replace(report, snapshot=None, plan=replace(report.plan, judged=())),
@@ -118,6 +125,8 @@ def last_pass(news: News) -> LastPass:
         more_rows=max(0, len(lines) - ROWS),
         unmanaged=common,
         more_unmanaged=unmanaged.total() - sum(count for _, count in common),
+        orphans=None if orphans is None else tuple(orphans[:ORPHANS]),
+        more_orphans=max(0, len(orphans or ()) - ORPHANS),
     )
 
 
@@ -144,6 +153,7 @@ def _row(news: News, finding: Finding) -> Row:
 
 
 def settlements_of(report: CycleReport) -> Iterator[Settlement]:
+    after = Aftermath.of(report)
     for finding in report.plan.findings:
         outcome, seen = report.outcomes.get(finding.run.id), finding.observation
         if outcome is not None:
@@ -153,6 +163,8 @@ def settlements_of(report: CycleReport) -> Iterator[Settlement]:
                 name=clipped(finding.run.name, _NAME),
                 at=report.ended_at,
                 kind=outcome.kind,
+                action=finding.action,
+                followed=tuple(clipped(text) for text in after.sequel(finding)),
                 detail=clipped(outcome.detail),
                 alarm=clipped(outcome.alarm) if outcome.alarm else None,
                 reason=clipped(finding.reason),

@@ -45,10 +45,9 @@ class FirstLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Inside whose process a subflow runs. Its root: the nearest ancestor with infrastructure of its own, or the top."""
+    """Inside whose process a subflow runs: its root is the nearest ancestor with infrastructure, or the top one."""
 
     ancestors: tuple[RunId, ...] = ()  # the parent first, the root last; empty: it could not be told, or is deleted
-    root_name: str = ""
     error: str | None = None  # why it could not be told
 
     @property

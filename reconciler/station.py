@@ -13,6 +13,7 @@ from reconciler import logs
 from reconciler.composing import Parts, compose
 from reconciler.daemon import Duty
 from reconciler.news import Newsroom
+from reconciler.orphans import Orphans
 from reconciler.plan import CycleReport, Mode
 from reconciler.settings import ConfigError, Loaded, Settings, deadline_problem, watchdog_problem
 from reconciler.settings.cautions import cautions
@@ -54,7 +55,7 @@ class Station:
         for caution in cautions(parts.loaded):
             _log.warning(caution)
         keeping = parts.keeping()
-        cycle = parts.cycle(self._over.wait, keeping.casebook)
+        cycle = parts.cycle(self._over.wait, keeping.casebook, orphans=Orphans())
         cycle.time_limit = settings.daemon.cycle_deadline.total_seconds()
         cycle.is_over = self._over.is_set
 

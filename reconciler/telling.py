@@ -1,4 +1,7 @@
-"""The daemon's log: one line per cycle, and one per run that is not healthy, when that is new or an hour old."""
+"""The daemon's log: one line per cycle, and one per run that is not healthy, when that is new or an hour old.
+
+An orphan is told in the same way. Task runs have no lines of their own: the settled flow run's line counts them.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from reconciler.aftermath import Aftermath
 from reconciler.model import Guard, OutcomeKind, RunId, Verdict
 from reconciler.news import News
-from reconciler.plan import CycleReport, Finding
+from reconciler.orphans import oldest_first, orphan_sentence
+from reconciler.plan import CycleReport, Finding, Orphan
 from reconciler.report import notable, summary
 from reconciler.words import span
 
@@ -22,16 +27,18 @@ _log = structlog.get_logger(__name__)
 
 
 class Teller:
-    """Writes what a cycle has to say. Bounded by the number of runs in flight."""
+    """Writes what a cycle has to say. Bounded by the number of runs in flight, and of orphans."""
 
     def __init__(self) -> None:
         self._told: dict[RunId, datetime] = {}
+        self._orphans: dict[tuple[str, str], datetime] = {}  # when told, by scope and resource
         self._warned: tuple[str, ...] = ()
 
     def note(self, news: News) -> None:
         """Log one cycle."""
         report = news.report
         self._tell_runs(news)
+        self._tell_orphans(report)
         wrong = {"problems": _some(report.problems)} if report.problems else {}
         warned = {"warnings": _some(report.warnings)} if report.warnings else {}
         counts = Counter(str(finding.verdict) for finding in report.plan.findings)
@@ -53,17 +60,31 @@ class Teller:
         report = news.report
         changed = {finding.run.id for finding in news.changed}
         findings = notable(report)
-        due = [one for one in findings if one.run.id in changed or self._is_due(one.run.id, report.taken_at)]
+        due = [one for one in findings if one.run.id in changed or _is_due(self._told.get(one.run.id), report)]
+        after = Aftermath.of(report)
         for finding in due[:_LINES]:
-            self._tell(news, finding)
+            self._tell(news, finding, after)
             self._told[finding.run.id] = report.taken_at
         if len(due) > _LINES:
             _log.warning("more flow runs are not healthy than are listed here", left_out=len(due) - _LINES)
         if report.was_listed:
             self._well_again(report, {finding.run.id for finding in findings})
 
-    def _tell(self, news: News, finding: Finding) -> None:
-        run, outcome = finding.run, news.report.outcomes.get(finding.run.id)
+    def _tell_orphans(self, report: CycleReport) -> None:
+        if report.orphans is None:  # not known in this pass, so none has left
+            return
+        orphans = {(scope, one.resource.id): one for scope, one in oldest_first(report.orphans)}
+        blind = {scope.name for scope in report.scopes if scope.error}
+        self._orphans = {key: told for key, told in self._orphans.items() if key in orphans or key[0] in blind}
+        due = [key for key in orphans if _is_due(self._orphans.get(key), report)]
+        for key in due[:_LINES]:
+            _tell_orphan(report, key[0], orphans[key])
+            self._orphans[key] = report.taken_at
+        if len(due) > _LINES:
+            _log.warning("more orphans are there than are listed here", left_out=len(due) - _LINES)
+
+    def _tell(self, news: News, finding: Finding, after: Aftermath) -> None:
+        run, outcome, followed = finding.run, news.report.outcomes.get(finding.run.id), list(after.sequel(finding))
         _log.log(
             _level(finding, news.report),
             f"{_short(run.name)}: {finding.reason}",
@@ -77,6 +98,7 @@ class Teller:
             **({"outcome": str(outcome.kind)} if outcome else {}),
             **({"detail": outcome.detail} if outcome and outcome.detail else {}),
             **({"alarm": outcome.alarm} if outcome and outcome.alarm else {}),
+            **({"followed": followed} if followed else {}),
         )
 
     def _well_again(self, report: CycleReport, unwell: set[RunId]) -> None:
@@ -88,9 +110,18 @@ class Teller:
                 _log.info(f"{_short(found.run.name)}: healthy again: {found.reason}", flow_run=str(run_id))
             del self._told[run_id]
 
-    def _is_due(self, run_id: RunId, now: datetime) -> bool:
-        told = self._told.get(run_id)
-        return told is None or now - told >= _AGAIN_AFTER
+
+def _tell_orphan(report: CycleReport, scope: str, orphan: Orphan) -> None:
+    _log.warning(
+        f"orphan: {orphan_sentence(scope, orphan, report.ended_at)}",
+        flow_run=str(orphan.run.id),
+        scope=scope,
+        resource=orphan.resource.id,
+    )
+
+
+def _is_due(told: datetime | None, report: CycleReport) -> bool:
+    return told is None or report.taken_at - told >= _AGAIN_AFTER
 
 
 def _level(finding: Finding, report: CycleReport) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.attempts import Attempt, attempt_of
-from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting
+from reconciler.model import AbsenceCounts, Condition, Observation, Place, Resource, Sighting, StateType
 from reconciler.snapshot import Case, Look, ScopeView, Snapshot
 
 _SHOWN = frozenset({Condition.ALIVE, Condition.STARTING, Condition.STOPPING, Condition.EXITED})
@@ -41,6 +41,21 @@ class Weighed:
     absent: tuple[Absence, ...]
     lost: tuple[Sighting, ...]  # seen alive of this attempt, and now neither alive nor ended
     counted_in: frozenset[str]  # scopes where the absence of this run would count
+
+
+def runs_inside(case: Case) -> bool:
+    """Whether it is an in-process subflow. What was seen by itself is none: a deleted work pool leaves no trace."""
+    return case.run.is_in_process_subflow and not any(
+        look.ever_seen or any(seen.condition in _SHOWN or seen.resource for seen in look.observations)
+        for look in case.looks
+    )
+
+
+def riding(own: Weighed, root: Weighed) -> Weighed:
+    """A subflow with what was seen of its root, in whose process it runs."""
+    return replace(
+        own, live=root.live, blind=root.blind, ended=root.ended, parts=root.parts, absent=root.absent, lost=root.lost
+    )
 
 
 def weigh(case: Case, snapshot: Snapshot) -> Weighed:
@@ -121,8 +136,8 @@ class _Scale:
         return pid is not None and resource.key in ("", resource.id) and resource.is_named_by(pid)
 
     def could_vanish(self) -> bool:
-        """Whether the run is one of those of which the breaker takes its share."""
-        return self.case.run.may_run and self.counts()[0] is not None and not any(self.ended())
+        """Whether its absence would say something, and nothing of it has ended before our eyes."""
+        return self.counts()[0] is not None and not any(self.ended())
 
     def blind(self) -> Iterator[str]:
         return (f"scope '{self.look.scope}' could not tell: {doubt}" for doubt in self._doubts())
@@ -218,7 +233,7 @@ class _Scale:
         if self._sighting() is not None:
             return AbsenceCounts.SIGHTED, ""
         why_not = self._only_if_sighted()
-        if why_not is not None:
+        if why_not is not None and not self._never_started_here():
             return None, why_not
         if look.place is Place.HERE:
             return AbsenceCounts.LOCATED, ""
@@ -228,6 +243,12 @@ class _Scale:
             f"it was never seen in scope '{look.scope}', and others may run it: "
             f"set `exclusive = true` on that scope if its runs can be nowhere else"
         )
+
+    def _never_started_here(self) -> bool:
+        """A pending run that can be nowhere else, whatever an earlier attempt left in its pid."""
+        if any(seen.needs_sighting for seen in self._of(Condition.GONE)):
+            return False
+        return self.case.run.state_type is StateType.PENDING and self.look.mapped and self.scope.exclusive
 
     def _only_if_sighted(self) -> str | None:
         """Why nothing but a sighting would make the absence count; None if something else may."""

@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.board import Board
-from reconciler.model import Condition, FlowRun, Guard, Observation, OutcomeKind, Resource, Verdict
+from reconciler.model import Action, Condition, FlowRun, Guard, Observation, OutcomeKind, Resource, StateType, Verdict
 from reconciler.news import News
-from reconciler.plan import CycleReport, Finding, Outcome, Plan
-from reconciler.shown import REASONS, ROWS, SETTLEMENTS
+from reconciler.plan import CycleReport, Finding, Orphan, Outcome, Plan, Resumption, Settled
+from reconciler.shown import ORPHANS, REASONS, ROWS, SETTLEMENTS
 from reconciler.snapshot import Case, ScopeView, Snapshot
 from reconciler.testing import flow_run
 
@@ -292,3 +292,44 @@ def test_a_rerun_of_the_same_run_is_another_settlement(board: Board) -> None:
     settle(board, OutcomeKind.ACCEPTED, zombie)
     settle(board, OutcomeKind.ACCEPTED, again, at=NOW + timedelta(minutes=9))
     assert len(board.shown.settlements) == 2
+
+
+def orphan(name: str, ago: timedelta = timedelta(hours=2), **changes: object) -> Orphan:
+    """Something alive whose flow run has ended."""
+    values = {"name": name, "state_type": StateType.COMPLETED, "state_name": "Completed"} | changes
+    run = flow_run(**values)  # type: ignore[arg-type]
+    resource = Resource(
+        id=f"c-{name}", title=f"Docker container c-{name}", run_id=run.id, removal=f"docker rm -f c-{name}"
+    )
+    return Orphan(resource=resource, run=run, since=NOW - ago)
+
+
+def test_orphans_are_kept_the_oldest_first_and_bounded(board: Board) -> None:
+    many = tuple(orphan(f"otter-{number}", timedelta(minutes=number)) for number in range(ORPHANS + 5))
+    board.note(News(report(orphans={"a": many[:20], "b": many[20:]})))
+    last = board.shown.last
+    assert last is not None
+    assert last.orphans is not None
+    assert (len(last.orphans), last.more_orphans) == (ORPHANS, 5)
+    assert [(scope, one.run.name) for scope, one in last.orphans[:1]] == [("b", f"otter-{ORPHANS + 4}")]
+
+
+def test_no_orphans_is_another_thing_than_not_to_know(board: Board) -> None:
+    for orphans, kept in (({"a": ()}, ()), (None, None)):
+        board.note(News(report(orphans=orphans)))
+        assert board.shown.last is not None
+        assert board.shown.last.orphans == kept
+
+
+def test_a_settlement_knows_what_it_wrote_and_what_followed(board: Board) -> None:
+    zombie = finding(Verdict.ZOMBIE)
+    zombie = replace(zombie, resumption=Resumption(1, 2, timedelta(seconds=30)))
+    cancelled = finding(Verdict.ZOMBIE, state_type=StateType.CANCELLING)
+    accepted = Outcome(OutcomeKind.ACCEPTED, "")
+    outcomes = {one.run.id: accepted for one in (zombie, cancelled)}
+    board.note(News(report([zombie, cancelled], outcomes, settled=Settled(resumed={zombie.run.id: accepted}))))
+    shown = {one.run_id: (one.action, one.followed) for one in board.shown.settlements}
+    assert shown == {
+        zombie.run.id: (Action.CRASH, ("then resumed (1 of 2), due in 30 s",)),
+        cancelled.run.id: (Action.CANCEL, ()),
+    }

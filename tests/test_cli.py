@@ -94,6 +94,7 @@ def test_json_is_one_document_with_the_promised_keys(home: Path, empty_server: s
             "runs",
         ),
         "settled_children",
+        "orphans",
     ]
     assert document["api"] | {"calls": 0} == {"url": empty_server, "server_version": "3.8.8", "calls": 0}
 

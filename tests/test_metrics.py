@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
+from uuid import uuid4
 
 import pytest
 from prometheus_client import REGISTRY
@@ -16,12 +18,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
-from reconciler import decide
+from reconciler import decide, subflows
 from reconciler.gauges import NOT_SETTLED, PREFIX, SLUGS, reason_of
 from reconciler.metrics import Metrics
-from reconciler.model import Guard, OutcomeKind, StateRecord, StateType, Verdict
+from reconciler.model import Cause, Guard, OutcomeKind, StateRecord, StateType, TaskRun, Verdict
 from reconciler.news import News, Newsroom
-from reconciler.plan import Breaker, CycleReport, Mode, Outcome, Plan, transition_id
+from reconciler.plan import Breaker, CycleReport, Finding, Mode, Orphan, Outcome, Plan, Settled, transition_id
 from reconciler.ports import AdapterError, OrchestratorError
 from reconciler.testing import FakeScope, flow_run
 from tests.spec import NOW, ago, scope, snapshot
@@ -88,10 +90,16 @@ def empty(**changes: object) -> CycleReport:
 class TestBeforeTheFirstCycle:
     def test_nothing_is_claimed_about_runs_or_scopes(self, meter: Meter) -> None:
         told = {sample.name.removeprefix(f"{PREFIX}_") for sample in meter.samples()}
-        assert not {name for name in told if name.startswith(("runs", "scope_", "api_up", "breaker", "last_", "held"))}
+        assert not {
+            name for name in told if name.startswith(("runs", "scope_", "api_up", "breaker", "last_", "held", "orphan"))
+        }
 
     def test_counters_start_at_zero(self, meter: Meter) -> None:
         assert meter.values("settlements_total", "outcome") == {str(kind): 0 for kind in OutcomeKind}
+        assert meter.values("task_runs_settled_total", "outcome") == {str(kind): 0 for kind in OutcomeKind}
+        assert meter.values("resumptions_total", "outcome") == {str(kind): 0 for kind in OutcomeKind}
+        assert meter.values("settled_causes_total", "cause") == {str(cause): 0 for cause in Cause}
+        assert meter.value("subflows_settled_total") == 0
         assert meter.values("cycles_total", "result") == {"complete": 0, "incomplete": 0, "failed": 0}
         assert meter.values("configuration_reloads_total", "result") == {"taken": 0, "refused": 0}
         assert all(meter.value("not_settled_total", verdict="HELD", reason=guard) == 0 for guard in Guard)
@@ -235,6 +243,66 @@ def test_half_a_scope_is_not_up(meter: Meter) -> None:
     assert meter.values("scope_up", "scope") == {"a": 0, "b": 1}
 
 
+def zombie(**changes: object) -> Finding:
+    values = {"run": flow_run(), "verdict": Verdict.ZOMBIE, "rule": "7", "reason": "was removed", "scope": "a"}
+    return Finding(**(values | changes))  # type: ignore[arg-type]
+
+
+def task_run() -> TaskRun:
+    return TaskRun(id=uuid4(), name="t", flow_run_id=uuid4(), state_id=uuid4(), state_type=StateType.RUNNING)
+
+
+def test_what_follows_settlements_is_counted(meter: Meter) -> None:
+    root = zombie(cause=Cause.EVICTED)
+    child = zombie(cause=Cause.PARENT_ENDED, inside=root.run, depth=1)
+    other = zombie(cause=Cause.EVICTED, inside=root.run, depth=1)
+    accepted, refused = Outcome(OutcomeKind.ACCEPTED, ""), Outcome(OutcomeKind.REFUSED, "403")
+    outcomes = {root.run.id: accepted, child.run.id: accepted, other.run.id: refused}
+    after = Settled(
+        outcomes=outcomes,
+        task_runs=((task_run(), accepted), (task_run(), accepted), (task_run(), refused)),
+        resumed={root.run.id: accepted},
+    )
+    meter.note(empty(plan=Plan(findings=(root, child, other)), outcomes=outcomes, settled=after))
+    assert meter.value("settlements_total", outcome="ACCEPTED") == 2
+    assert meter.value("subflows_settled_total") == 1
+    assert meter.value("task_runs_settled_total", outcome="ACCEPTED") == 2
+    assert meter.value("task_runs_settled_total", outcome="REFUSED") == 1
+    assert meter.value("resumptions_total", outcome="ACCEPTED") == 1
+    causes = {cause: count for cause, count in meter.values("settled_causes_total", "cause").items() if count}
+    assert causes == {"Evicted": 1, "ParentEnded": 1}
+
+
+class TestOrphans:
+    def of(self, *hours: float) -> tuple[Orphan, ...]:
+        run = flow_run(state_type=StateType.COMPLETED)
+        thing = FakeScope().resource(run)
+        return tuple(Orphan(resource=thing, run=run, since=ago(3600 * each)) for each in hours)
+
+    def test_are_counted_with_the_age_of_the_oldest(self, meter: Meter) -> None:
+        scopes = (scope("a"), scope("b"))
+        meter.note(empty(scopes=scopes, orphans={"a": self.of(1, 3, 2), "b": ()}))
+        assert meter.values("orphans", "scope") == {"a": 3, "b": 0}
+        assert meter.values("orphan_oldest_age_seconds", "scope") == {"a": 3 * 3600 + 2}
+
+    def test_stay_while_nothing_is_known_of_them(self, meter: Meter) -> None:
+        meter.note(empty())
+        assert meter.values("orphans", "scope") == {}
+        meter.note(empty(orphans={"a": self.of(1)}))
+        meter.note(empty())
+        meter.note(empty(scopes=(scope("a", error="503"),), orphans={"a": ()}))
+        assert meter.values("orphans", "scope") == {"a": 1}
+        assert meter.values("orphan_oldest_age_seconds", "scope") == {"a": 3602}
+        meter.note(empty(orphans={"a": ()}))
+        assert meter.values("orphans", "scope") == {"a": 0}
+        assert meter.values("orphan_oldest_age_seconds", "scope") == {}
+
+    def test_leave_with_their_scope(self, meter: Meter) -> None:
+        meter.note(empty(orphans={"a": self.of(1)}))
+        meter.note(empty(scopes=(scope("b"),)))
+        assert meter.values("orphans", "scope") == {}
+
+
 class TestWhenTheRunsCannotBeListed:
     @pytest.fixture(autouse=True)
     def before(self, meter: Meter, bench: Bench) -> None:
@@ -348,7 +416,7 @@ class TestLabels:
         assert len(meter.samples()) - before <= len(Guard) + len(SLUGS) + 1 + 2, (
             "held_seconds, unknown_seconds, complete"
         )
-        allowed = {*map(str, (*Verdict, *Guard, *OutcomeKind)), *SLUGS.values(), "", "fake", "1.2.3"}
+        allowed = {*map(str, (*Verdict, *Guard, *OutcomeKind, *Cause)), *SLUGS.values(), "", "fake", "1.2.3"}
         allowed |= {"complete", "incomplete", "failed", "taken", "refused"}
         values = {value for sample in meter.samples() for label, value in sample.labels.items() if label != "le"}
         assert values <= allowed
@@ -382,23 +450,31 @@ def test_a_scrape_during_cycles_sees_one_whole_cycle(meter: Meter) -> None:
     assert seen <= {(1.0,), (2.0,) * 8}
 
 
+def _calls(module: ModuleType) -> list[ast.Call]:
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
 class TestSlugs:
     def stated(self) -> set[tuple[Verdict, str]]:
-        """Each verdict with its rule, as `decide.py` writes them down."""
-        source = Path(decide.__file__).read_text(encoding="utf-8")
-        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-        pairs = [
-            call.args[:2] for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "verdict"
-        ]
+        """Each verdict with its rule, as `decide.py` writes them down, and those of rule 2 in `subflows.py`."""
+        pairs = [call.args[:2] for call in _calls(decide) if _name(call) == "verdict"]
+        inside = [call.args[2] for call in _calls(subflows) if _name(call) == "_found"]
         return {
             (Verdict[verdict.attr], rule.value)
-            for verdict, rule in pairs
+            for verdict, rule in (*pairs, *((verdict, ast.Constant("2")) for verdict in inside))
             if isinstance(verdict, ast.Attribute) and isinstance(rule, ast.Constant) and isinstance(rule.value, str)
         }
 
     def test_there_is_one_for_whatever_a_rule_may_say(self) -> None:
         stated = {(verdict, rule) for verdict, rule in self.stated() if verdict in NOT_SETTLED}
-        assert stated == SLUGS.keys()
+        shared = {(verdict, "1") for verdict in NOT_SETTLED}  # whatever is said of the root
+        being_cancelled = {(Verdict.HELD, "2")}
+        assert stated | shared | being_cancelled == SLUGS.keys()
 
     def test_they_are_apart_from_the_guards(self) -> None:
         assert not set(SLUGS.values()) & set(Guard)
@@ -407,7 +483,7 @@ class TestSlugs:
     def test_a_rule_without_one_is_named_by_its_number(self, bench: Bench) -> None:
         bench.alive()
         (finding,) = bench.run().plan.findings
-        assert reason_of(replace(finding, verdict=Verdict.WAITING, rule="2")) == "rule 2"
+        assert reason_of(replace(finding, verdict=Verdict.WAITING, rule="7")) == "rule 7"
         assert reason_of(replace(finding, guard=Guard.LIFE_SIGN)) == "life sign"
 
 

@@ -16,11 +16,11 @@ from prometheus_client import Metric
 
 from reconciler.gauges import PREFIX, SLUGS
 from reconciler.metrics import Metrics
-from reconciler.model import Guard, Verdict
+from reconciler.model import Cause, Guard, OutcomeKind, Verdict
 from reconciler.news import News
-from reconciler.plan import Finding, Plan
+from reconciler.plan import Finding, Orphan, Plan
 from tests.conftest import missing
-from tests.spec import run
+from tests.spec import NOW, resource, run
 from tests.test_metrics import empty
 
 ROOT = Path(__file__).parents[1]
@@ -36,12 +36,14 @@ def rich() -> dict[str, Metric]:
     metrics = Metrics(version="1", process=False)
     held = Finding(run=run(), verdict=Verdict.HELD, rule="7", reason="", scope="a", guard=Guard.QUIET)
     unknown = Finding(run=run(), verdict=Verdict.UNKNOWN, rule="4", reason="", scope="a")
-    metrics.note(
-        News(
-            empty(plan=Plan(findings=(held, unknown)), duration=timedelta(seconds=1), shadows={"right": 1}),
-            (held, unknown),
-        )
+    orphan = Orphan(resource=resource(run()), run=run(), since=NOW)
+    report = empty(
+        plan=Plan(findings=(held, unknown)),
+        duration=timedelta(seconds=1),
+        shadows={"right": 1},
+        orphans={"a": (orphan,)},
     )
+    metrics.note(News(report, (held, unknown)))
     suffix = {"counter": "_total", "info": "_info"}
     return {f"{one.name}{suffix.get(one.type, '')}": one for one in metrics.registry.collect()}
 
@@ -134,6 +136,13 @@ def test_values_that_expressions_name_exist() -> None:
             assert set(value.split("|")) <= reasons
         for value in re.findall(r'verdict\S?[=~]"([^"]+)"', expr):
             assert set(value.split("|")) <= verdicts
+        for value in re.findall(r'outcome\S?[=~]"([^"]+)"', expr):
+            assert set(value.split("|")) <= set(map(str, OutcomeKind))
+
+
+def test_every_cause_is_explained() -> None:
+    (row,) = (cells for cells in table("| name | type | labels | unit | meaning |") if "settled_causes" in cells[0])
+    assert [word for word in re.findall(r"`(\w+)`", row[-1]) if word != "accepted"] == [str(cause) for cause in Cause]
 
 
 def test_every_metric_is_on_the_dashboard_or_the_sum_of_what_is() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -16,14 +17,14 @@ import pytest
 from markupsafe import escape
 
 from reconciler.board import Board
-from reconciler.model import OutcomeKind, Verdict
+from reconciler.model import OutcomeKind, StateType, Verdict
 from reconciler.news import News
 from reconciler.pages import STYLE, legible
 from reconciler.pages.links import Links, ui_of
-from reconciler.plan import Outcome
+from reconciler.plan import Outcome, Resumption, Settled
 from reconciler.snapshot import ScopeView
 from reconciler.web import HEADERS, WebPart
-from tests.test_board import NOW, SEES, Clock, finding, report
+from tests.test_board import NOW, SEES, Clock, finding, orphan, report
 
 PATHS = ("/", "/status", "/metrics", "/healthz", "/readyz")
 HOSTILE = "<script>alert('1')</script>"
@@ -112,6 +113,47 @@ def test_after_a_pass(desk: Desk) -> None:
     assert "No run is suspected or held." in page
 
 
+def test_what_was_written_and_what_followed_is_shown(desk: Desk) -> None:
+    zombie = replace(finding(Verdict.ZOMBIE), resumption=Resumption(1, 2, timedelta(seconds=30)))
+    cancelled = finding(Verdict.ZOMBIE, state_type=StateType.CANCELLING)
+    accepted = Outcome(OutcomeKind.ACCEPTED, "")
+    outcomes = {one.run.id: accepted for one in (zombie, cancelled)}
+    desk.board.note(News(report([zombie, cancelled], outcomes, settled=Settled(resumed={zombie.run.id: accepted}))))
+    told = {one["id"]: (one["action"], one["followed"]) for one in desk.get("/status").json()["settlements"]}
+    assert told == {
+        str(zombie.run.id): ("crash", ["then resumed (1 of 2), due in 30 s"]),
+        str(cancelled.run.id): ("cancel", []),
+    }
+    page = desk.page()
+    assert "set to Crashed" in page
+    assert "set to Cancelled" in page
+    assert "then resumed (1 of 2), due in 30 s" in page
+
+
+def test_orphans_are_shown_with_the_command_for_a_person(desk: Desk) -> None:
+    one = orphan("otter")
+    desk.board.note(News(report(orphans={"prod-7": (one,)})))
+    page = desk.page()
+    assert "Docker container c-otter is alive, and its flow run is Completed" in page
+    assert f'href="http://127.0.0.1:4200/runs/flow-run/{one.run.id}"' in page
+    assert 'remove it with <span class="code">docker rm -f c-otter</span>' in page
+    assert "nothing is ever removed by prefect-reconciler" in page
+    (told,) = desk.get("/status").json()["orphans"]
+    assert (told["scope"], told["age_seconds"], told["removal"]) == ("prod-7", 7200, "docker rm -f c-otter")
+
+
+def test_more_orphans_than_are_shown_are_counted_and_none_is_said(desk: Desk) -> None:
+    desk.board.note(News(report(orphans={"a": tuple(orphan(f"otter-{number}") for number in range(57))})))
+    assert "and 7 more; <a" in desk.page()
+    assert len(desk.get("/status").json()["orphans"]) == 57
+    desk.board.note(News(report(orphans={"a": ()})))
+    assert "Nothing lives on whose flow run has ended." in desk.page()
+    assert "is ever removed" not in desk.page()
+    desk.board.note(News(report()))
+    assert "Orphans" not in desk.page(), "nobody asked"
+    assert desk.get("/status").json()["orphans"] is None
+
+
 def test_metrics_come_with_their_content_type(desk: Desk) -> None:
     answer = desk.get("/metrics")
     assert answer.text == "up 1\n"
@@ -162,13 +204,23 @@ def test_names_and_reasons_are_escaped(desk: Desk) -> None:
     outcome = Outcome(OutcomeKind.FAILED, HOSTILE, alarm=HOSTILE)
     hostile = finding(Verdict.ZOMBIE, HOSTILE, name=HOSTILE, work_pool=HOSTILE, state_name=HOSTILE)
     findings = [hostile, finding(Verdict.HELD, HOSTILE), finding(Verdict.UNMANAGED, HOSTILE)]
+    alive = orphan(HOSTILE, state_type=StateType.FAILED)
     desk.board.note(
-        News(report(findings, {hostile.run.id: outcome}, scopes=scopes, problems=(HOSTILE,), warnings=(HOSTILE,)))
+        News(
+            report(
+                findings,
+                {hostile.run.id: outcome},
+                scopes=scopes,
+                problems=(HOSTILE,),
+                warnings=(HOSTILE,),
+                orphans={HOSTILE: (alive,)},
+            )
+        )
     )
     desk.board.refused([HOSTILE])
     page = desk.page()
     assert "<script" not in page
-    assert page.count(escape(HOSTILE)) > 12
+    assert page.count(escape(HOSTILE)) > 16
     assert desk.get("/status").json()["configuration_problems"] == [HOSTILE]
     desk.board.failed(HOSTILE)
     assert "<script" not in desk.page()

@@ -13,7 +13,7 @@ from reconciler.model import Condition, FlowRun, Observation, Place, Resource, R
 from reconciler.options import needed_sdk
 from reconciler.ports import AdapterError, Problem
 from reconciler_adapters.docker_engine import Address, Conversation, conversation, explain
-from reconciler_adapters.docker_meaning import Container, container_id_in, describe, judge
+from reconciler_adapters.docker_meaning import REMOVED, Container, Wording, container_id_in, describe, judge
 
 _MANY = 50  # suspects; above this one list of all containers is cheaper than one list per run
 _LOOKS = 3  # at a run whose containers vanish between list and inspection
@@ -60,17 +60,17 @@ class DockerScope:
         asked = {run.id: run for run in runs}
         with conversation(self._address, deadline) as talk:
             place = talk.engine()
-            engine_name = self._address.host_name or place.name
+            wording = Wording(self._address.host_name or place.name, self._address.client)
             observations: dict[RunId, list[Observation]] = {}
             strangers: list[Resource] = []
             for container in talk.live():
                 if container.run_id in asked:
-                    observation = judge(container, describe(container, engine_name, container.run_id))
+                    observation = judge(container, describe(container, wording, container.run_id))
                     observations.setdefault(container.run_id, []).append(observation)
                 elif container.run_id and len(strangers) < _MAX_STRANGERS:
-                    strangers.append(describe(container, engine_name, container.run_id))
+                    strangers.append(describe(container, wording, container.run_id))
             suspects = [run for run in asked.values() if run.id not in observations]
-            observations.update(_look_up_all(talk, suspects, engine_name))
+            observations.update(_look_up_all(talk, suspects, wording))
         return Seen(observations=observations, strangers=strangers, place_time=place.time)
 
     def check(self) -> Sequence[Problem]:
@@ -87,7 +87,7 @@ class DockerScope:
 
 
 def _look_up_all(
-    talk: Conversation, runs: Sequence[FlowRun], engine_name: str
+    talk: Conversation, runs: Sequence[FlowRun], wording: Wording
 ) -> Iterator[tuple[RunId, list[Observation]]]:
     """Look for the runs that have no live container, by pid and by run id."""
     listed: dict[RunId | None, list[str]] | None = None
@@ -97,10 +97,10 @@ def _look_up_all(
             listed.setdefault(container.run_id, []).append(container.id)
     for run in runs:
         ids = None if listed is None else listed.get(run.id, [])
-        yield run.id, _look_up(talk, run, ids, engine_name)
+        yield run.id, _look_up(talk, run, ids, wording)
 
 
-def _look_up(talk: Conversation, run: FlowRun, ids: list[str] | None, engine_name: str) -> list[Observation]:
+def _look_up(talk: Conversation, run: FlowRun, ids: list[str] | None, wording: Wording) -> list[Observation]:
     """Inspect every container of one run; `ids` are those that carry its id, None if they are not listed yet."""
     pid_id = container_id_in(run.pid)
     for _ in range(_LOOKS):
@@ -110,14 +110,14 @@ def _look_up(talk: Conversation, run: FlowRun, ids: list[str] | None, engine_nam
         labelled = [named if found == pid_id else talk.inspect(found) for found in ids]
         present = [container for container in labelled if container is not None]
         if len(present) == len(labelled):
-            seen = [judge(container, describe(container, engine_name, run.id)) for container in present]
-            return seen + _beyond_the_label(run, pid_id, named, ids, engine_name)
+            seen = [judge(container, describe(container, wording, run.id)) for container in present]
+            return seen + _beyond_the_label(run, pid_id, named, ids, wording)
         ids = None  # one vanished between the list and the inspection: that list says nothing about now
     return [Observation(condition=Condition.UNKNOWN, reason="its containers changed while they were looked at")]
 
 
 def _beyond_the_label(
-    run: FlowRun, pid_id: str | None, named: Container | None, labelled_ids: list[str], engine_name: str
+    run: FlowRun, pid_id: str | None, named: Container | None, labelled_ids: list[str], wording: Wording
 ) -> list[Observation]:
     """What the pid adds to the containers found by the run's id."""
     if pid_id is None:
@@ -125,10 +125,10 @@ def _beyond_the_label(
     if pid_id in labelled_ids:
         return []
     if named is None:
-        gone = describe(Container(id=pid_id, status="removed"), engine_name, run.id)
+        gone = describe(Container(id=pid_id, status=REMOVED), wording, run.id)
         return [Observation(condition=Condition.GONE, reason="was removed", resource=gone)]
     if named.run_id == run.id:
-        return [judge(named, describe(named, engine_name, run.id))]
+        return [judge(named, describe(named, wording, run.id))]
     # Neither life nor death of this run: somebody else's container, or one whose label was lost.
     label = f"carries the id of flow run {named.run_id}" if named.run_id else "carries no flow run's id"
     reason = f"container {pid_id[:12]}, which the run's pid names, {label}"

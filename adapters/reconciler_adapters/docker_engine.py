@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,6 +59,15 @@ class Address:
     def shown(self) -> str:
         """The address for sentences: what stands before an @ may be a password."""
         return re.sub(r"(?s)://[^:/@]*:.*@", "://***@", self.base_url)
+
+    @property
+    def client(self) -> Sequence[str]:
+        """The words that begin a `docker` command for this engine, typed by a person with certificates of their own."""
+        if self.base_url == DEFAULT_BASE_URL:
+            return ("docker",)
+        host = re.sub(r"^https?://", "tcp://", self.shown)  # docker-py takes http://, the client does not (20.10)
+        secured = self.tls_ca or self.tls_cert or self.base_url.startswith("https://")
+        return ("docker", "-H", host, *(["--tlsverify"] if secured else []))
 
     def _check(self) -> None:
         from docker.errors import DockerException

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from reconciler.model import Condition, Observation, Resource, RunId
+from reconciler.model import Cause, Condition, Observation, Resource, RunId
 from reconciler.words import one_line, signal_name
 
 RUN_LABEL = "io.prefect.flow-run-id"
@@ -18,7 +19,9 @@ _PID = re.compile(r"(?s).+://.*:([0-9a-f]{64})")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _LIVE = {"running": "is running", "paused": "is paused", "restarting": "is restarting"}
 _NO_CODE, _NO_LIMIT = 2**32, 2**60
+_FOUND_DEAD = 255  # set by Docker for containers that it finds dead when it starts; a program may end with it, too
 _NOT_STARTED = "created"
+REMOVED = "removed"  # no word of Docker's: there is no such container any more
 _HALF_A_SECOND = timedelta(seconds=0.5)
 _ENDED = frozenset({"exited", "dead", "removing"})
 
@@ -53,6 +56,19 @@ class Engine:
     id: str
     name: str
     time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What sentences and commands say of one engine: its name, and the words that begin a `docker` command for it."""
+
+    engine: str
+    client: Sequence[str]
+
+    def removal(self, container: Container) -> str:
+        """The command that removes the container; none for one that is gone, or if an address would mar the line."""
+        line = shlex.join([*self.client, "rm", "-f", container.id[:12]])
+        return line if container.status != REMOVED and line.isprintable() else ""
 
 
 def container_id_in(pid: str | None) -> str | None:
@@ -107,15 +123,16 @@ def read_inspection(answer: object) -> Container:
     )
 
 
-def describe(container: Container, engine: str, run_id: RunId) -> Resource:
+def describe(container: Container, wording: Wording, run_id: RunId) -> Resource:
     name = f" ({container.name})" if container.name else ""
-    title = f"Docker container {container.id[:12]}{name} on engine {engine}"
+    title = f"Docker container {container.id[:12]}{name} on engine {wording.engine}"
     return Resource(
         id=container.id,
         title=title,
         run_id=run_id,
         created_at=container.created_at,
         created_within=container.created_within,
+        removal=wording.removal(container),
     )
 
 
@@ -130,7 +147,7 @@ def judge(container: Container, resource: Resource) -> Observation:
         return Observation(condition=Condition.UNKNOWN, reason=reason, resource=resource)
     if container.state.get("Running") is True:
         return Observation(condition=Condition.STOPPING, reason="is being removed", resource=resource)
-    return _ended(container, resource, _how_it_ended(container))
+    return _ended(container, resource, _how_it_ended(container), _why_it_ended(container))
 
 
 def _not_started(container: Container, resource: Resource) -> Observation:
@@ -141,17 +158,26 @@ def _not_started(container: Container, resource: Resource) -> Observation:
             condition=Condition.STARTING, reason="was created and has not started yet", resource=resource
         )
     said = one_line(error) if error else f"exit code {code}"
-    return _ended(container, resource, f"failed to start: {said}")
+    return _ended(container, resource, f"failed to start: {said}", Cause.FAILED_TO_START)
 
 
-def _ended(container: Container, resource: Resource, reason: str) -> Observation:
+def _ended(container: Container, resource: Resource, reason: str, cause: Cause | None) -> Observation:
     return Observation(
         condition=Condition.EXITED,
         reason=reason,
         resource=resource,
         exit_code=_exit_code(container),
         ended_at=instant(container.state.get("FinishedAt")),
+        cause=cause,
     )
+
+
+def _why_it_ended(container: Container) -> Cause | None:
+    """Say what Docker knows beyond the exit code. Who stopped a container is in its events only, not in its state."""
+    code = _exit_code(container)
+    if code and container.state.get("OOMKilled") is True:
+        return Cause.OOM_KILLED  # also with 255: what Docker finds dead never has the flag (seen on 20.10)
+    return Cause.HOST_RESTART if code == _FOUND_DEAD else None
 
 
 def _how_it_ended(container: Container) -> str:
@@ -169,7 +195,7 @@ def _how_it_ended(container: Container) -> str:
 def _meaning_of(code: int) -> str:
     if code == 128 + signal.SIGKILL:
         return " (SIGKILL; Docker recorded no out-of-memory)"
-    if code == 255:  # noqa: PLR2004 - set by Docker for containers that it finds dead when it starts
+    if code == _FOUND_DEAD:
         return " (stopped by a restart of the engine or the host)"
     name = signal_name(code)
     return f" ({name})" if name else ""

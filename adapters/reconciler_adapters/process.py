@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from reconciler.model import Condition, FlowRun, Observation, Place, Resource, RunId, Seen
+from reconciler.model import Cause, Condition, FlowRun, Observation, Place, Resource, RunId, Seen
 from reconciler.options import read_options
 from reconciler.ports import AdapterError, Misconfigured, Problem
 from reconciler_adapters.process_table import PRIVILEGE, Doubt, Process, ProcFiles, Table, boot_id, scan
@@ -54,6 +54,7 @@ class ProcessScope:
         self._host = chosen.get("host_name", socket.gethostname())
         self._host_names = {self._host.lower(), socket.gethostname().lower()}
         self._machine_id_files = machine_id_files
+        self._remembered: Mapping[RunId, Resource] = {}
 
     @classmethod
     def discover(cls) -> Mapping[str, object] | None:
@@ -70,6 +71,10 @@ class ProcessScope:
     def locate(self, run: FlowRun) -> Place:
         return Place.UNSAID if run.pid is None or self._pid_here(run) else Place.ELSEWHERE
 
+    def remind(self, resources: Mapping[RunId, Resource]) -> None:
+        """Remember processes, for the boot of the host in which they were alive: none outlives it."""
+        self._remembered = resources
+
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         """Give each run one observation: of the process its pid names if that carries its id, else of the oldest one.
 
@@ -79,7 +84,7 @@ class ProcessScope:
         which has overwritten its own environment.
         """
         table = scan(self.files, deadline)
-        look = _Look(table, self._host)
+        look = _Look(table, self._host, self._remembered)
         asked = {run.id for run in runs}
         others = (look.alive(run_id, None) for run_id in table.carriers if run_id not in asked)
         strangers = [seen.resource for seen in others if seen and seen.resource]
@@ -138,6 +143,7 @@ class _Look:
 
     table: Table
     host: str
+    remembered: Mapping[RunId, Resource]  # what was last seen alive
 
     def of(self, run: FlowRun, pid: int | None) -> Observation:
         return self.alive(run.id, pid) or self._untold(run, pid) or self._gone(run, pid)
@@ -179,10 +185,17 @@ class _Look:
             reason = "is defunct (ended, not yet reaped by its parent)"
             return Observation(condition=Condition.GONE, reason=reason, resource=resource)
         notes = ["its pid now belongs to another process"] if present else []
+        cause = None
         if self.table.booted > max(run.state_since, run.created) + _BOOT_MARGIN:
             notes.append(f"host booted at {_text(self.table.booted)}")
+            cause = Cause.HOST_RESTART if self._was_alive_in_an_earlier_boot(run, pid) else None
         reason = "no longer exists" + (f" ({'; '.join(notes)})" if notes else "")
-        return Observation(condition=Condition.GONE, reason=reason, resource=resource)
+        return Observation(condition=Condition.GONE, reason=reason, resource=resource, cause=cause)
+
+    def _was_alive_in_an_earlier_boot(self, run: FlowRun, pid: int) -> bool:
+        """Without that nobody knows that the process was on this host, nor that it lived until the reboot."""
+        before = self.remembered.get(run.id)
+        return before is not None and before.key == str(pid) and before.id.partition("/")[0] != self.table.boot_id
 
     def _resource(self, process: Process, run_id: RunId) -> Resource:
         return Resource(
@@ -192,6 +205,7 @@ class _Look:
             key=str(process.pid),
             is_whole=False,  # any process that a flow starts carries its run's id, and need not be what runs it
             created_at=self.table.started(process),
+            removal="" if process.is_foreign else f"kill {process.pid}",
         )
 
     def _title(self, pid: int) -> str:

@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reconciler import __version__
+from reconciler.aftermath import written
 from reconciler.model import OutcomeKind, Verdict
+from reconciler.orphans import NEVER_REMOVED
 from reconciler.pages.links import Links
 from reconciler.report import summary
 from reconciler.shown import NO_PASS_YET, SETTLEMENTS, LastPass, Shown
@@ -35,7 +37,7 @@ _VERDICTS = {
     Verdict.HEALTHY: ("\u2713", "alive"),
 }
 _OUTCOMES = {
-    OutcomeKind.ACCEPTED: ("\u2713", "set to Crashed"),
+    OutcomeKind.ACCEPTED: ("\u2713", "accepted"),
     OutcomeKind.SETTLED_ELSEWHERE: ("=", "settled elsewhere"),
     OutcomeKind.STATE_CHANGED: ("~", "left alone, its state changed"),
     OutcomeKind.REFUSED: ("!", "refused"),
@@ -56,6 +58,8 @@ def status_page(shown: Shown, now: datetime) -> str:
         verdicts=_VERDICTS,
         outcomes=_OUTCOMES,
         headline=_headline(shown),
+        written=written,
+        never_removed=NEVER_REMOVED,
         most=SETTLEMENTS,
         sentence=summary(last.report) if last else "",
         problems=_other_problems(shown, last) if last else [],

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from reconciler.settings import durations
-from reconciler.settings.model import ApiSettings, ScopeSettings, Settings
+from reconciler.settings.model import ApiSettings, PolicySettings, ScopeSettings, Settings
 from reconciler.settings.sources import Layer
 
 _SECRETS = ("key", "auth_string")
@@ -38,6 +38,7 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
             f"({durations.text(policy.settle_failed)}), but a run that exited with code 0 has most likely reported or "
             f"is about to; write at least {durations.text(policy.settle_failed)}"
         )
+    yield from _resumption(policy, broken)
     for name in sorted(settings.daemon.allowed_hosts):
         if not _HOST.fullmatch(name):
             yield (
@@ -45,6 +46,18 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
                 '"status.example.com", or "*.example.com" for all below that'
             )
     yield from _scopes(settings.scopes)
+
+
+def _resumption(policy: PolicySettings, broken: frozenset[str]) -> Iterator[str]:
+    """A run is started again only if both are said: how often, and which."""
+    if policy.resume_max and not policy.resume_work_pools and not policy.resume_tags:
+        yield (
+            "policy.resume_max: says how often, and not what is resumed; name work pools in policy.resume_work_pools, "
+            "or tags in policy.resume_tags"
+        )
+    for key in ("resume_work_pools", "resume_tags"):
+        if getattr(policy, key) and not policy.resume_max and not {f"policy.{key}", "policy.resume_max"} & broken:
+            yield f"policy.{key}: does nothing while policy.resume_max is 0; say how often a run may be resumed"
 
 
 def _scopes(scopes: tuple[ScopeSettings, ...]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.model import RunMapping
+from reconciler.model import Cause, RunMapping
 from reconciler.plan import Mode, Policy
 from reconciler.settings import durations
 from reconciler.settings.addresses import Address, listen_address, page_address
@@ -35,6 +35,15 @@ def _deployment_id(value: object) -> str:
         raise ValueError(
             "names a deployment by something that is not its id; `prefect deployment inspect` prints the id"
         ) from None
+
+
+def _cause(value: object) -> Cause:
+    """The word in any case; what becomes of a subflow's parent is none to be resumed for."""
+    words = {cause.lower(): cause for cause in Cause if cause is not Cause.PARENT_ENDED}
+    try:
+        return words[str(value).lower()]
+    except KeyError:
+        raise ValueError(f"names a cause that there is not; known are {', '.join(words.values())}") from None
 
 
 Duration = Annotated[timedelta, BeforeValidator(durations.parse)]
@@ -96,6 +105,16 @@ class PolicySettings(BaseModel):
     quiet: Duration = _POLICY.quiet
     report_after: Duration = _POLICY.report_after
     cancelling_limit: PositiveDuration = _POLICY.cancelling_limit
+    subflow_grace: Duration = _POLICY.subflow_grace
+    crash_pending: bool = _POLICY.crash_pending
+    finish_cancelling: bool = _POLICY.finish_cancelling
+    settle_task_runs: bool = _POLICY.settle_task_runs
+    label_settled: bool = _POLICY.label_settled
+    resume_max: Annotated[int, Field(ge=0, le=100)] = _POLICY.resume_max
+    resume_work_pools: Names = _POLICY.resume_work_pools
+    resume_tags: Names = _POLICY.resume_tags
+    resume_causes: frozenset[Annotated[Cause, BeforeValidator(_cause)]] = _POLICY.resume_causes
+    resume_backoff: Duration = _POLICY.resume_backoff
     breaker_count: Annotated[int, Field(ge=1)] = _POLICY.breaker_count
     breaker_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = _POLICY.breaker_share
     breaker_release: PositiveDuration = _POLICY.breaker_release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from enum import StrEnum
@@ -11,9 +12,11 @@ from uuid import UUID
 import pytest
 
 from reconciler.model import (
+    Cause,
     Condition,
     FlowRun,
     Place,
+    Resource,
     RunId,
     Seen,
 )
@@ -69,6 +72,16 @@ class World(Protocol):
 def conditions(seen: Seen, run: FlowRun) -> set[Condition]:
     """Every condition the scope reports of a run; UNKNOWN if it says nothing."""
     return {observation.condition for observation in seen.observations.get(run.id, ())} or {Condition.UNKNOWN}
+
+
+def _resources(seen: Seen) -> list[Resource]:
+    return [one.resource for many in seen.observations.values() for one in many if one.resource] + list(seen.strangers)
+
+
+def _one_of_each(world: World) -> list[FlowRun]:
+    """Furnish what a look may show, the live one first."""
+    placed = [Condition.ALIVE, Condition.GONE] + [Condition.EXITED] * world.has_exited
+    return [world.place(condition) for condition in placed]
 
 
 def _deadline(seconds: float = 5.0) -> float:
@@ -129,6 +142,21 @@ class AdapterContract:
             resources = [one.resource for one in seen.observations[run.id] if one.resource]
             assert run.pid
             assert any(resource.is_named_by(run.pid) for resource in resources)
+
+    def test_a_cause_is_of_an_end_only(self, world: World) -> None:
+        """What the platform says of it: that a parent ended before is not an adapter's to know."""
+        seen = world.scope.observe(_one_of_each(world), _deadline())
+        for one in (one for many in seen.observations.values() for one in many if one.cause is not None):
+            assert one.cause in set(Cause) - {Cause.PARENT_ENDED}
+            assert one.condition in {Condition.EXITED, Condition.GONE}
+
+    def test_a_removal_is_one_line_of_quoted_words(self, world: World) -> None:
+        """It is shown to be pasted into a shell, and names may be a flow's author's: write it by `shlex.join`."""
+        runs = _one_of_each(world)
+        asked_for, as_strangers = (world.scope.observe(asked, _deadline()) for asked in (runs, runs[1:]))
+        for resource in _resources(asked_for) + _resources(as_strangers):
+            assert resource.removal.isprintable()
+            assert shlex.join(shlex.split(resource.removal)) == resource.removal
 
     def test_gives_up_by_its_deadline(self, world: World) -> None:
         run = world.place(Condition.ALIVE)

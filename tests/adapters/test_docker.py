@@ -16,11 +16,12 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.model import Condition, FlowRun, Observation, Place
+from reconciler.model import Cause, Condition, FlowRun, Observation, Place
 from reconciler.ports import AdapterError, Misconfigured
 from reconciler.testing import AdapterContract, Fault, conditions, flow_run
 from reconciler_adapters.docker import DockerScope
-from reconciler_adapters.docker_meaning import container_id_in, instant, read_inspection, read_list
+from reconciler_adapters.docker_engine import Address
+from reconciler_adapters.docker_meaning import Container, Wording, container_id_in, instant, read_inspection, read_list
 from tests.adapters.fake_docker import RUN_LABEL, FakeContainer, FakeDocker
 from tests.rigs.polling import wait_until
 
@@ -195,6 +196,51 @@ class TestMeaning:
         assert seen.resource is not None
         assert seen.resource.id == container.id
 
+    @pytest.mark.parametrize(
+        ("status", "state", "said", "why"),
+        [
+            ("exited", {"ExitCode": 137, "OOMKilled": True}, Cause.OOM_KILLED, Cause.OOM_KILLED),
+            ("exited", {"ExitCode": 1, "OOMKilled": True}, Cause.OOM_KILLED, Cause.OOM_KILLED),
+            ("exited", {"ExitCode": 255, "OOMKilled": True}, Cause.OOM_KILLED, Cause.OOM_KILLED),
+            ("exited", {"ExitCode": 0, "OOMKilled": True}, None, Cause.NOT_REPORTED),
+            ("exited", {"ExitCode": None, "OOMKilled": True}, None, Cause.EXITED),
+            ("exited", {"ExitCode": 1, "OOMKilled": "true"}, None, Cause.EXITED),
+            ("exited", {"ExitCode": 255}, Cause.HOST_RESTART, Cause.HOST_RESTART),
+            ("dead", {"ExitCode": 255}, Cause.HOST_RESTART, Cause.HOST_RESTART),
+            ("created", {"ExitCode": 127, "Error": "no such file"}, Cause.FAILED_TO_START, Cause.FAILED_TO_START),
+            ("created", {"ExitCode": 127}, Cause.FAILED_TO_START, Cause.FAILED_TO_START),
+            ("created", {"Error": "no such device"}, Cause.FAILED_TO_START, Cause.FAILED_TO_START),
+            ("exited", {"ExitCode": 0}, None, Cause.NOT_REPORTED),
+            ("exited", {"ExitCode": 1}, None, Cause.EXITED),
+            ("exited", {"ExitCode": 137}, None, Cause.KILLED),
+            ("exited", {"ExitCode": 143}, None, Cause.KILLED),
+            ("removing", {"ExitCode": 137}, None, Cause.KILLED),
+            ("removing", {"Running": True, "OOMKilled": True, "ExitCode": 255}, None, None),
+            ("created", {"OOMKilled": True}, None, None),
+            ("running", {"OOMKilled": True}, None, None),
+            ("restarting", {"ExitCode": 255}, None, None),
+            ("stopping", {"ExitCode": 255}, None, None),
+        ],
+    )
+    def test_why_it_ended(
+        self,
+        engine: FakeDocker,
+        scope: DockerScope,
+        status: str,
+        state: dict[str, Any],
+        said: Cause | None,
+        why: Cause | None,
+    ) -> None:
+        """Docker's own word, and what is known with the exit code."""
+        run, _ = run_in(engine, status, **state)
+        seen = look_once(scope, run)
+        assert (seen.cause, seen.why) == (said, why)
+
+    def test_one_that_is_gone_was_removed(self, scope: DockerScope) -> None:
+        for run in (flow_run(), flow_run(f"{BASE}:{GHOST}")):
+            seen = look_once(scope, run)
+            assert (seen.condition, seen.cause, seen.why) == (Condition.GONE, None, Cause.REMOVED)
+
     def test_an_end_has_code_and_times_of_the_engine(self, engine: FakeDocker, scope: DockerScope) -> None:
         run, container = run_in(engine, "exited", ExitCode=3, FinishedAt="2026-11-22T02:53:51.354695416Z")
         container.created = datetime(2026, 11, 22, 2, 50, tzinfo=UTC)
@@ -222,6 +268,49 @@ class TestMeaning:
         resource = look_once(scope, run).resource
         assert resource is not None
         assert resource.title == f"Docker container {container.id[:12]} on engine builder"
+
+    def test_the_removal_is_of_that_container_whatever_its_name(self, engine: FakeDocker, scope: DockerScope) -> None:
+        run, container = run_in(engine, "running")
+        container.name = "; reboot"
+        expected = f"docker -H {engine.base_url} rm -f {container.id[:12]}"
+        (stranger,) = scope.observe([], soon()).strangers
+        assert stranger.removal == expected
+        for status in ("running", "created", "exited"):
+            container.state["Status"] = status
+            resource = look_once(scope, run).resource
+            assert resource is not None
+            assert resource.removal == expected
+
+    def test_what_is_gone_has_no_removal(self, scope: DockerScope) -> None:
+        resource = look_once(scope, flow_run(f"{BASE}:{GHOST}")).resource
+        assert resource is not None
+        assert resource.removal == ""
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({}, "docker"),
+            ({"base_url": "unix:///var/run/docker.sock"}, "docker"),
+            ({"base_url": "unix:///run/user/1000/docker.sock"}, "docker -H unix:///run/user/1000/docker.sock"),
+            ({"base_url": "unix:///a b;c$(d)"}, "docker -H 'unix:///a b;c$(d)'"),
+            ({"base_url": "tcp://h:2375"}, "docker -H tcp://h:2375"),
+            ({"base_url": "tcp://[::1]:2375"}, "docker -H 'tcp://[::1]:2375'"),
+            ({"base_url": "http://h:2375"}, "docker -H tcp://h:2375"),
+            ({"base_url": "https://h:2376"}, "docker -H tcp://h:2376 --tlsverify"),
+            ({"base_url": "tcp://h:2376", "tls_ca": "/ca"}, "docker -H tcp://h:2376 --tlsverify"),
+            ({"base_url": "tcp://h:2376", "tls_cert": "/c", "tls_key": "/k"}, "docker -H tcp://h:2376 --tlsverify"),
+        ],
+    )
+    def test_the_removal_reaches_the_engine(
+        self, options: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        wording = Wording("prod-7", Address.of("engine-a", options).client)
+        assert wording.removal(Container(id=GHOST, status="running")) == f"{words} rm -f ffffffffffff"
+
+    def test_no_removal_for_an_address_that_is_no_line(self) -> None:
+        wording = Wording("prod-7", Address.of("engine-a", {"base_url": "unix:///a\nb"}).client)
+        assert wording.removal(Container(id=GHOST, status="running")) == ""
 
     @pytest.mark.parametrize("text", ["", "now", "0001-01-01T00:00:00Z", "2026-11-22T02:53:51", None, 5])
     def test_what_is_no_time(self, text: object) -> None:

@@ -1,7 +1,9 @@
-"""The Docker adapter against a real engine. Scenarios D01 to D03, D07 to D09."""
+"""The Docker adapter against a real engine. Scenarios D01 to D04, D07 to D09."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,10 +15,10 @@ import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
-from reconciler.model import Condition, FlowRun, Observation
+from reconciler.model import Cause, Condition, FlowRun, Observation
 from reconciler.testing import AdapterContract, Fault, conditions, flow_run
 from reconciler_adapters.docker import DockerScope
-from tests.rigs.engine import Engine, busybox_root
+from tests.rigs.engine import SYSTEM_FOLDERS, Engine, busybox_root
 from tests.rigs.polling import wait_until
 
 pytestmark = pytest.mark.docker
@@ -165,6 +167,7 @@ class TestEnds:
         seen = look_once(scope, run)
         assert (seen.condition, seen.exit_code) == (Condition.EXITED, 137)
         assert seen.reason == "exited with code 137 (SIGKILL; Docker recorded no out-of-memory)"
+        assert (seen.cause, seen.why) == (None, Cause.KILLED)
         assert seen.ended_at is not None
         assert abs(seen.ended_at - datetime.now(UTC)) < timedelta(minutes=5)
         assert seen.resource is not None
@@ -176,7 +179,8 @@ class TestEnds:
         run, container = bench.start(["sh", "-c", "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done"])
         wait_until(lambda: b"ready" in container.logs(), "the trap is set")
         container.stop(timeout=20)
-        assert look_once(scope, run).reason == "exited with code 143 (SIGTERM)"
+        seen = look_once(scope, run)
+        assert (seen.reason, seen.why) == ("exited with code 143 (SIGTERM)", Cause.KILLED)
 
     def test_d02_out_of_memory(self, bench: Bench, scope: DockerScope) -> None:
         run, container = bench.start(["tail", "/dev/zero"], mem_limit="16m")
@@ -184,6 +188,7 @@ class TestEnds:
         seen = look_once(scope, run)
         assert (seen.condition, seen.exit_code) == (Condition.EXITED, 137)
         assert seen.reason == "was killed: out of memory (limit 16 MiB), exit code 137"
+        assert seen.cause is Cause.OOM_KILLED
 
     def test_d02_a_child_out_of_memory(self, bench: Bench, scope: DockerScope) -> None:
         """The flag of a child's death depends on the cgroup version; the verdict must not."""
@@ -196,12 +201,14 @@ class TestEnds:
         seen = look_once(scope, run)
         assert (seen.condition, seen.exit_code) == (Condition.EXITED, 0)
         assert seen.reason.startswith("exited with code 0")
+        assert (seen.cause, seen.why) == (None, Cause.NOT_REPORTED)
 
     def test_d03_removed(self, bench: Bench, scope: DockerScope) -> None:
         run, container = bench.start(FOREVER)
         remove(container)
         seen = look_once(scope, run)
         assert (seen.condition, seen.reason) == (Condition.GONE, "was removed")
+        assert (seen.cause, seen.why) == (None, Cause.REMOVED)
         assert seen.resource is not None
         assert seen.resource.id == container.id
 
@@ -211,6 +218,26 @@ class TestEnds:
         container.kill()
         wait_until(lambda: is_gone(container), "the container is removed")
         assert look_once(scope, run).condition is Condition.GONE
+
+    def test_d03_removed_by_the_command_that_is_told(self, bench: Bench, scope: DockerScope) -> None:
+        run, container = bench.start(FOREVER)
+        (stranger,) = scope.observe([], soon()).strangers
+        path = os.pathsep.join([SYSTEM_FOLDERS, os.environ["PATH"]])
+        subprocess.run(stranger.removal, shell=True, check=True, timeout=60, env=os.environ | {"PATH": path})
+        assert is_gone(container)
+        assert look_once(scope, run).why is Cause.REMOVED
+
+    def test_d04_the_host_crashes(self, session_engine: Engine, bench: Bench, scope: DockerScope) -> None:
+        """One whose child ran out of memory before is told alike: only an end that Docker saw gets the flag."""
+        plain, _ = bench.start(FOREVER)
+        script = "tail /dev/zero; echo survived; while :; do sleep 0.1; done"
+        flagged, container = bench.start(["sh", "-c", script], mem_limit="16m")
+        wait_until(lambda: b"survived" in container.logs(), "the child is killed")
+        session_engine.crash_host()
+        session_engine.start()
+        for run in (plain, flagged):
+            seen = look_once(scope, run)
+            assert (seen.condition, seen.exit_code, seen.cause) == (Condition.EXITED, 255, Cause.HOST_RESTART)
 
     def test_d07_exit_0(self, bench: Bench, scope: DockerScope) -> None:
         run, container = bench.start(["true"])
@@ -252,6 +279,7 @@ class TestBetweenLifeAndDeath:
         assert (seen.condition, seen.exit_code) == (Condition.EXITED, 127)
         assert seen.reason.startswith("failed to start: ")
         assert "no such file or directory" in seen.reason
+        assert seen.cause is Cause.FAILED_TO_START
 
     def test_a_pid_s_container_without_the_label(self, bench: Bench, scope: DockerScope) -> None:
         container = bench.create(None, FOREVER)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from reconciler.model import Condition, Place
-from reconciler.ports import AdapterError, Misconfigured
+from reconciler.model import Cause, Condition, Place
+from reconciler.ports import AdapterError, Misconfigured, Reminded
 from reconciler.testing import AdapterContract, Fault, World, flow_run
 from reconciler_adapters.process import ProcessScope
 from tests.adapters.process_world import (
@@ -64,6 +66,54 @@ def test_p01_the_host_booted_since(world: ProcessWorld) -> None:
     run = replace(world.place(Condition.GONE), created=long_ago, state_since=long_ago)
     seen = look(world, run)
     assert re.fullmatch(r"no longer exists \(host booted at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)", seen.reason)
+
+
+@pytest.mark.parametrize(
+    ("seen_before", "has_rebooted", "began_before_the_boot", "cause"),
+    [
+        ("itself", True, True, Cause.HOST_RESTART),
+        ("itself", True, False, None),  # it was started anew since, and its pid is the same by chance
+        ("itself", False, True, None),  # it began before the boot, they say, and was seen alive after it
+        ("another", True, True, None),  # of an earlier attempt: this one may never have been here
+        ("nothing", True, True, None),
+    ],
+)
+def test_p01_a_reboot_is_the_cause_for_what_was_alive_before_it(
+    world: ProcessWorld, seen_before: str, has_rebooted: bool, began_before_the_boot: bool, cause: Cause | None
+) -> None:
+    run, child = world.start_run()
+    alive = look(world, run)
+    end(child)
+    assert alive.resource
+    assert alive.cause is None
+    before = {
+        "itself": {run.id: alive.resource},
+        "another": {run.id: replace(alive.resource, key="1" + alive.resource.key)},
+        "nothing": {},
+    }
+    assert isinstance(world.scope, Reminded)
+    world.scope.remind(before[seen_before])
+    if has_rebooted:
+        world.files.over["sys/kernel/random/boot_id"] = f"{uuid4()}\n".encode()
+    if began_before_the_boot:
+        long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+        run = replace(run, created=long_ago, state_since=long_ago)
+    seen = look(world, run)
+    assert (seen.condition, seen.cause, seen.exit_code) == (Condition.GONE, cause, None)
+    assert seen.why is (cause or Cause.REMOVED)
+    assert cause is None or "host booted at" in seen.reason
+
+
+def test_the_removal_ends_the_process(world: ProcessWorld) -> None:
+    run, child = world.start_run()
+    resource, (stranger,) = look(world, run).resource, observe(world.scope).strangers
+    assert resource
+    assert resource.removal == stranger.removal == f"kill {child.pid}"
+    subprocess.run(resource.removal, shell=True, check=True)
+    child.wait(10)
+    gone = look(world, run).resource
+    assert gone
+    assert gone.removal == ""
 
 
 def test_p02_the_worker_is_killed_and_the_flow_lives_on(world: ProcessWorld) -> None:
@@ -199,6 +249,7 @@ def test_p06_a_containers_process_is_neither_gone_nor_a_stranger(world: ProcessW
     assert seen.reason.startswith(f"process {pid} of another PID namespace (a container?) carries its id")
     assert seen.resource
     assert seen.resource.run_id == run.id
+    assert seen.resource.removal == ""
     assert run.id not in {resource.run_id for resource in observe(everything).strangers}
 
 

@@ -1,0 +1,48 @@
+"""Which settled runs are started again, the how manieth time, and after how long. Pure.
+
+How often a run was resumed is read from its own state history: a resumption carries the id that follows from the crash
+before it, so nothing has to be remembered, and no other's retry is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from reconciler.model import Action, FlowRun, RunId, StateRecord, StateType, Verdict
+from reconciler.plan import Finding, Judged, Policy, Resumption, resumption_id
+
+_LONGEST = timedelta(hours=1)
+_MOST_DOUBLINGS = 20
+_BY_INFRASTRUCTURE = frozenset({"6", "7"})  # rules; a pending run may start after all, and would then run twice
+
+
+def times_resumed(run_id: RunId, history: Sequence[StateRecord]) -> int:
+    """How often we have resumed this run."""
+    ours = {resumption_id(run_id, record.id) for record in history if record.type is StateType.CRASHED}
+    return sum(record.transition_id in ours for record in history)
+
+
+def resumed(finding: Finding, judged: Judged, policy: Policy) -> Finding:
+    """Plan what follows the settlement, or say that it was resumed as often as it may be."""
+    if finding.verdict is not Verdict.ZOMBIE or not _may_be_resumed(finding, policy):
+        return finding
+    before = times_resumed(finding.run.id, judged.weighed.case.history or ())
+    if before >= policy.resume_max:
+        return replace(finding, reason=f"{finding.reason}; not resumed: it was, {before} of {policy.resume_max} times")
+    delay = min(policy.resume_backoff * 2 ** min(before, _MOST_DOUBLINGS), _LONGEST)
+    return replace(finding, resumption=Resumption(before + 1, policy.resume_max, delay))
+
+
+def _may_be_resumed(finding: Finding, policy: Policy) -> bool:
+    run = finding.run
+    if finding.rule not in _BY_INFRASTRUCTURE or finding.action is not Action.CRASH or policy.resume_max < 1:
+        return False
+    if run.deployment_id is None or run.parent_task_run_id is not None:  # its parent waits for no second try
+        return False
+    return finding.cause in policy.resume_causes and _is_chosen(run, policy)
+
+
+def _is_chosen(run: FlowRun, policy: Policy) -> bool:
+    return run.work_pool in policy.resume_work_pools or not run.tags.isdisjoint(policy.resume_tags)

@@ -1,0 +1,129 @@
+"""What rules 1 and 2 say of an in-process subflow: its root's fate is its own. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.matter import Matter, Root, counting_absence, last_end, unreadable_history
+from reconciler.model import Action, Cause, FlowRun, StateType, Verdict
+from reconciler.plan import Finding
+from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
+from reconciler.snapshot import ScopeView
+from reconciler.weigh import Absence, Sight
+from reconciler.words import moment, span
+
+
+def title_of(run: FlowRun) -> str:
+    return f"flow run {run.id} ({run.name})"
+
+
+def shared_fate(matter: Matter, root: Root, found: Finding) -> Finding:
+    """Rule 1: what the guards left of its root's verdict is the subflow's too, however it is put."""
+    shared = replace(
+        found,
+        run=matter.run,
+        rule="1",
+        reason=f"it runs inside {title_of(root.run)}: {found.reason}",
+        inside=root.run,
+        depth=_depth(matter),
+        absence=None,
+        is_notable=False,
+        silent_since=None,
+        resumption=None,
+    )
+    doubts = "; ".join(unreadable_history(matter.case))
+    if found.verdict is Verdict.ZOMBIE and doubts:
+        return replace(shared, verdict=Verdict.UNKNOWN, reason=f"{shared.reason}; {doubts}", is_suspect=False)
+    if found.verdict is Verdict.ZOMBIE and found.action is Action.CANCEL:
+        awaited = "the server cancels what runs inside a cancelled flow run"
+        return replace(shared, verdict=Verdict.WAITING, reason=f"{shared.reason}; awaited: {awaited}")
+    return _heeding_cancellation(matter, shared)
+
+
+def ended_parent(matter: Matter, root: Root) -> Finding:
+    """Rule 2: its root has a final state, whoever wrote it. Total."""
+    ended = matter.snapshot.server_clock.to_ours(root.run.state_since)
+    age, grace = matter.snapshot.taken_at - ended, matter.policy.subflow_grace
+    what = _what(matter, root.run)
+    if matter.weighed.live:
+        sight = min(matter.weighed.live, key=lambda one: (one.scope.name, one.observation.condition))
+        return _found(matter, root, Verdict.HEALTHY, f"{what}, yet {sentence(sight.observation)}", sight).noted()
+    if age < grace:
+        awaited = f"subflow_grace of {span(grace)} has not passed ({span(age)} so far)"
+        return _found(matter, root, Verdict.WAITING, f"{what}; awaited: {awaited}")
+    doubts = [*matter.weighed.blind, *unreadable_history(root.weighed.case), *unreadable_history(matter.case)]
+    if doubts:
+        return _found(matter, root, Verdict.UNKNOWN, f"{what}; {'; '.join(doubts)}")
+    end, absence = last_end(matter), counting_absence(matter)
+    if end is not None:
+        how = f"{what}; {ended_sentence(end, matter.snapshot.taken_at)}"
+        return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, how, end))
+    if absence is not None:
+        return _heeding_cancellation(matter, _without_root(matter, root, absence, what))
+    if root.run.transition_id is not None:  # Prefect's own client reported the end: its engine, or a worker that saw it
+        return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, what, None, _scope(matter, root)))
+    return _found(matter, root, Verdict.UNMANAGED, f"{what}, and nothing tells that its process ended{_why(matter)}")
+
+
+def _without_root(matter: Matter, root: Root, absence: Absence, what: str) -> Finding:
+    """The root's resource is not there, where that counts: it must be so twice, as for any other run."""
+    sight, first = Sight(absence.scope, absence.observation or NOTHING), root.weighed.case.first_look
+    found = _found(matter, root, Verdict.ZOMBIE, f"{what}; {gone_sentence(absence, matter.snapshot.taken_at)}", sight)
+    found, confirm_after = found.absent(absence.counts), matter.policy.confirm_after
+    if first and absence.scope.name in first.absent_from and matter.snapshot.taken_at - first.at >= confirm_after:
+        return found
+    waiting = f"{found.reason}; awaited: a second look after {span(confirm_after)}"
+    return replace(found, verdict=Verdict.WAITING, reason=waiting).suspected(wants_time=True)
+
+
+def _found(
+    matter: Matter,
+    root: Root,
+    verdict: Verdict,
+    reason: str,
+    sight: Sight | None = None,
+    scope: ScopeView | None = None,
+) -> Finding:
+    found = matter.verdict(verdict, "2", reason, sight)
+    if verdict is Verdict.ZOMBIE:
+        found = matter.zombie("2", reason, Cause.PARENT_ENDED, sight)
+    if scope is not None:
+        found = replace(found, scope=scope.name, adapter=scope.adapter)
+    return replace(found, inside=root.run, depth=_depth(matter))
+
+
+def _heeding_cancellation(matter: Matter, found: Finding) -> Finding:
+    """A subflow that is being cancelled is never crashed: rule 9's conditions are its own."""
+    run, policy = matter.run, matter.policy
+    if found.verdict is not Verdict.ZOMBIE or run.state_type is not StateType.CANCELLING:
+        return found
+    if matter.state_age < policy.cancelling_limit:
+        why = f"cancelling for {span(matter.state_age)}, reported after {span(policy.cancelling_limit)}"
+        return replace(found, verdict=Verdict.WAITING, is_suspect=False, reason=f"{found.reason}; awaited: {why}")
+    if policy.finish_cancelling:
+        return found
+    remedy = "set it Cancelled by hand, or let `finish_cancelling = true` do it"
+    why = f"cancelling for {span(matter.state_age)}: servers before 3.7.5 leave it so, {remedy}"
+    return replace(found, verdict=Verdict.HELD, is_suspect=False, reason=f"{found.reason}; {why}")
+
+
+def _depth(matter: Matter) -> int:
+    return matter.case.lineage.depth if matter.case.lineage else 0
+
+
+def _what(matter: Matter, root: FlowRun) -> str:
+    since = moment(matter.snapshot.server_clock.to_ours(root.state_since), matter.snapshot.taken_at)
+    why = f" ({root.state_message})" if root.state_message else ""
+    return f"its parent {title_of(root)} is {root.state_name} since {since}{why}"
+
+
+def _why(matter: Matter) -> str:
+    """Why the absence of the root says nothing."""
+    why_not = "; ".join(dict.fromkeys(absence.why_not for absence in matter.weighed.absent))
+    return f": {why_not}" if why_not else ", for no scope is asked about it"
+
+
+def _scope(matter: Matter, root: Root) -> ScopeView | None:
+    """The scope that the root is mapped to, whose mode and trust bind its subflows too."""
+    mapped = sorted(look.scope for look in root.weighed.case.looks if look.mapped)
+    return matter.snapshot.scopes[mapped[0]] if mapped else None
