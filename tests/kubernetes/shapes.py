@@ -12,6 +12,7 @@ from reconciler.model import Condition, Observation
 from reconciler_adapters.kubernetes import objects as k8s
 from reconciler_adapters.kubernetes.meaning import judge
 from reconciler_adapters.kubernetes.pods import PodSight, sight
+from reconciler_adapters.kubernetes.resources import Wording
 
 RUN = UUID("7a6b8e0e-5a54-4e0c-9a0e-0c3f6f0a1b2c")
 ALIVE, STARTING, STOPPING, EXITED, UNKNOWN = (
@@ -93,7 +94,7 @@ def over(kind: str, reason: str = "BackoffLimitExceeded", status: str = "True", 
 
 
 def judged(one: k8s.Job, *pods: PodSight) -> Observation:
-    return judge(one, pods, RUN, "")
+    return judge(one, pods, RUN, Wording())
 
 
 GONE_BY_GC = {"status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists"}

@@ -7,9 +7,12 @@ import json
 import msgspec
 import pytest
 
+from reconciler.model import Cause
 from reconciler_adapters.kubernetes import objects as k8s
-from reconciler_adapters.kubernetes.meaning import JobName, LastNode, NodeState, judge, observe, without_node
+from reconciler_adapters.kubernetes.meaning import JobName, judge, observe, without_node
+from reconciler_adapters.kubernetes.nodes import LastNode, NodeState
 from reconciler_adapters.kubernetes.pods import PodSight
+from reconciler_adapters.kubernetes.resources import Wording
 from tests.kubernetes.shapes import (
     ALIVE,
     EXITED,
@@ -29,79 +32,90 @@ from tests.kubernetes.shapes import (
 DEAD = pod("Failed", containers={"prefect-job": ended(1)}, metadata={"uid": "pod-0"})
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 JOBS = {
-    "just made": (job(), STARTING, "has no live pod"),
-    "suspended": (job(spec={"suspend": True}, conditions=over("Suspended")), STARTING, "is suspended"),
-    "between two tries": (job(limit=3, failed=1), STARTING, "(1 failed before)"),
-    "about to fail": (job(failed=1, conditions=over("FailureTarget")), STARTING, "1 failed before"),
-    "about to be done": (job(conditions=over("SuccessCriteriaMet")), STARTING, "has no live pod"),
-    "Failed is False": (job(conditions=over("Failed", status="False")), STARTING, "has no live pod"),
-    "Complete is Unknown": (job(conditions=over("Complete", status="Unknown")), STARTING, "has no live pod"),
+    "just made": (job(), STARTING, "has no live pod", None),
+    "suspended": (job(spec={"suspend": True}, conditions=over("Suspended")), STARTING, "is suspended", None),
+    "between two tries": (job(limit=3, failed=1), STARTING, "(1 failed before)", None),
+    "about to fail": (job(failed=1, conditions=over("FailureTarget")), STARTING, "1 failed before", None),
+    "about to be done": (job(conditions=over("SuccessCriteriaMet")), STARTING, "has no live pod", None),
+    "Failed is False": (job(conditions=over("Failed", status="False")), STARTING, "has no live pod", None),
+    "Complete is Unknown": (job(conditions=over("Complete", status="Unknown")), STARTING, "has no live pod", None),
     "managed elsewhere": (
         job(spec={"managedBy": MULTIKUEUE}),
         ALIVE,
         "is managed by kueue.x-k8s.io/multikueue, so its",
+        None,
     ),
     "managed elsewhere, suspended": (
         job(spec={"managedBy": MULTIKUEUE, "suspend": True}),
         ALIVE,
         "is managed by kueue",
+        None,
     ),
     "managed elsewhere, being deleted": (
         job(deleted=True, finalizers=["kueue.x-k8s.io/hold"], spec={"managedBy": MULTIKUEUE}),
         STOPPING,
         "is managed by kueue.x-k8s.io/multikueue, so its pods may be in another cluster",
+        None,
     ),
     "managed elsewhere, failed": (
         job(spec={"managedBy": MULTIKUEUE}, conditions=over("Failed")),
         EXITED,
         "failed: BackoffLimitExceeded",
+        None,
     ),
     "managed elsewhere, being deleted after its end": (
         job(deleted=True, spec={"managedBy": MULTIKUEUE}, conditions=over("Failed")),
         EXITED,
         "failed: BackoffLimitExceeded",
+        None,
     ),
     "managed by the one that it says": (
         job(spec={"managedBy": "kubernetes.io/job-controller"}),
         STARTING,
         "has no live pod",
+        None,
     ),
-    "with a pod of no label": (job(active=1), ALIVE, "still counts 1 active pod, of which none is seen alive"),
+    "with a pod of no label": (job(active=1), ALIVE, "still counts 1 active pod, of which none is seen alive", None),
     "with pods of no label": (
         job(active=2, failed=1),
         ALIVE,
         "still counts 2 active pods, of which none is seen alive",
+        None,
     ),
     "with a pod of no label, and over": (
         job(active=1, failed=1, conditions=over("Failed", "DeadlineExceeded")),
         STOPPING,
         "still counts 1 active pod, of which none is seen alive",
+        None,
     ),
     "failed, and no pod left": (
         job(conditions=over("Failed", "DeadlineExceeded", message="Job was active longer than specified deadline")),
         EXITED,
         "failed: DeadlineExceeded - Job was active longer than specified deadline",
+        Cause.DEADLINE_EXCEEDED,
     ),
-    "complete, and no pod left": (job(conditions=over("Complete", "")), EXITED, "completed"),
-    "being deleted": (job(deleted=True), EXITED, "is being deleted, and has no pod left"),
+    "complete, and no pod left": (job(conditions=over("Complete", "")), EXITED, "completed", None),
+    "being deleted": (job(deleted=True), EXITED, "is being deleted, and has no pod left", Cause.REMOVED),
     "being deleted in the foreground": (
         job(deleted=True, finalizers=["foregroundDeletion"], active=1),
         STOPPING,
         "still counts 1 active pod, of which none is seen alive",
+        None,
     ),
     "being deleted in the foreground, its pod having ended": (
         job(deleted=True, finalizers=["foregroundDeletion"], active=0, failed=1),
         EXITED,
         "is being deleted, and has no pod left",
+        Cause.REMOVED,
     ),
 }
 
 
 @pytest.mark.parametrize("case", JOBS)
 def test_a_job_without_pods(case: str) -> None:
-    one, condition, words = JOBS[case]
+    one, condition, words, cause = JOBS[case]
     seen = judged(one)
-    assert seen.condition is condition
+    assert (seen.condition, seen.cause) == (condition, cause)
     assert words in seen.reason
     assert seen.unseen_end is (condition is EXITED and seen.exit_code != 0)
 
@@ -121,7 +135,7 @@ def test_one_live_pod_of_several_is_enough() -> None:
 
 def test_any_live_job_of_several_is_shown() -> None:
     other = pod(metadata={"ownerReferences": [{"kind": "Job", "name": "new", "uid": "job-2", "controller": True}]})
-    seen = list(observe([job(failed=1, conditions=over("Failed"))], [other], RUN, ""))
+    seen = list(observe([job(failed=1, conditions=over("Failed"))], [other], RUN, Wording()))
     assert [one.condition for one in seen] == [EXITED, ALIVE]
 
 
@@ -151,10 +165,12 @@ def test_who_vouches_for_a_pod_that_vanished(case: str) -> None:
     one, pods, node_can = VANISHED[case]
     assert judged(one, *pods).unseen_end is (node_can is not None)
     for state in NodeState:
-        seen = judge(one, pods, RUN, "", LastNode("node-1", state))
+        seen = judge(one, pods, RUN, Wording(), LastNode("node-1", state))
         assert seen.condition is EXITED
         vouched = node_can is None or (node_can and state is NodeState.WELL)
         assert seen.unseen_end is not vouched
+        is_lost = node_can and state in {NodeState.GONE, NodeState.LOST} and "DeadlineExceeded" not in seen.reason
+        assert (seen.cause is Cause.NODE_LOST) is bool(is_lost)
 
 
 def test_nobody_need_vouch_for_success() -> None:
@@ -175,6 +191,7 @@ def test_a_flow_that_ended_beside_a_sidecar_with_tries_left() -> None:
         assert seen.reason == f"goes on only when the other containers have ended: {died}"
     without = judged(job(limit=1, failed=1, active=1), lingers)
     assert (without.condition, without.reason) == (EXITED, f"will not run again: {died}")
+    assert without.cause is Cause.OOM_KILLED
     between = judged(job(limit=1), DEAD)
     assert between.reason.startswith("has not made its next pod yet: pod otter-x")
 
@@ -202,7 +219,7 @@ def test_only_a_controller_is_a_pod_s_job(controller: bool | None) -> None:
     assert (child.job_uid, child.job_name) == (None, None)
     failed = job(failed=1, conditions=FAILED)
     main = pod("Failed", containers={"prefect-job": ended(137)}, metadata={"creationTimestamp": "2026-11-22T09:00:00Z"})
-    seen, _ = observe([failed], [main, child], RUN, "")
+    seen, _ = observe([failed], [main, child], RUN, Wording())
     assert seen.exit_code == 137
     both = [owner | {"uid": "job-0"}, {"kind": "Job", "name": "real", "uid": "job-1", "controller": True}]
     assert pod(metadata={"ownerReferences": both}).job_uid == "job-1"
@@ -214,7 +231,8 @@ def test_a_pod_whose_node_is_gone_for_good_ended_out_of_sight() -> None:
     gone = without_node(pod(conditions=LOST))
     assert (gone.condition, gone.unseen_end, gone.ended_at) == (EXITED, True, None)
     assert judged(job(), gone).condition is STARTING  # its Job may make another
-    assert judged(job(conditions=over("Failed")), gone).unseen_end
+    failed = judged(job(conditions=over("Failed")), gone)
+    assert (failed.unseen_end, failed.cause) == (True, Cause.NODE_LOST)
 
 
 PIDS: dict[str | None, JobName | None] = {

@@ -5,9 +5,10 @@ The statuses are those of the "Amazon ECS task lifecycle", the stop codes those 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from reconciler.model import Condition, Observation, Resource, RunId
+from reconciler.model import Cause, Condition, Observation, Resource, RunId
 from reconciler.words import one_line, signal_name
 from reconciler_adapters.ecs import objects as ecs
 from reconciler_adapters.ecs.names import TaskName
@@ -26,6 +27,19 @@ _SAYS_NOTHING = "Essential container in task exited"  # the stopped reason that 
 # What they started runs on (DeregisterContainerInstance, `force`).
 _FORCED = "deregist"
 _LOST_HOST = "InfrastructureHealth"
+# A user may write anything as the reason of a stop, so only these very words are ECS's.
+_HOST_ENDED = re.compile(
+    r"Host EC2 \(instance [^)]*\) (?:terminated|stopped)|Container instance deregistration forced", re.IGNORECASE
+)
+# A Fargate task that gave way to others says so by TerminationNotice as well (Amazon ECS developer guide).
+_SPOT = "Your Spot Task was interrupted"
+_BY_CODE = {
+    "TaskFailedToStart": Cause.FAILED_TO_START,
+    "SpotInterruption": Cause.SPOT_INTERRUPTION,
+    _LOST_HOST: Cause.NODE_LOST,
+    "UserInitiated": Cause.STOPPED,
+    "ServiceSchedulerInitiated": Cause.STOPPED,
+}
 _GONE = "is not known to ECS (any more): it keeps stopped tasks for about an hour"
 
 
@@ -42,6 +56,7 @@ def observe(task: ecs.Task, name: TaskName, run_id: RunId) -> Observation:
             # AWS's clock before the host's
             ended_at=ecs.time_of(task.stopped_at) or ecs.time_of(task.execution_stopped_at),
             unseen_end=_is_out_of_sight(task),
+            cause=_why(task, flow),
         )
     condition, reason = _life(task)
     return Observation(condition=condition, reason=reason, resource=resource)
@@ -60,6 +75,7 @@ def resource_of(task: ecs.Task, name: TaskName, run_id: RunId) -> Resource:
         run_id=run_id,
         created_at=ecs.time_of(task.created_at),
         node=task.container_instance_arn,
+        removal=name.removal,
     )
 
 
@@ -92,12 +108,28 @@ def _flows_container(task: ecs.Task) -> ecs.Container | None:
 
 def _end(task: ecs.Task, flow: ecs.Container | None) -> str:
     """Say why it ended, the surest first."""
-    starved = [one for one in task.containers or () if _OUT_OF_MEMORY in (one.reason or "") and flow in (one, None)]
-    if starved or _OUT_OF_MEMORY in (task.stopped_reason or ""):
+    if _is_starved(task, flow):
         return "; ".join(["ran out of memory", *_container_ends(task, flow)])
     if task.stop_code == "TaskFailedToStart":
         return f"could not be started: {'; '.join(_reasons(task)) or 'ECS does not say why'}"
     return "; ".join([_stop(task), *_container_ends(task, flow)])
+
+
+def _why(task: ecs.Task, flow: ecs.Container | None) -> Cause | None:
+    """The same in one word. What stopped the task goes before the codes of the containers that it stopped."""
+    told = task.stopped_reason or ""
+    if _is_starved(task, flow):
+        return Cause.OOM_KILLED
+    if task.stop_code == "TerminationNotice" and _SPOT in told:
+        return Cause.SPOT_INTERRUPTION
+    by_code = _BY_CODE.get(task.stop_code or "")
+    return Cause.NODE_LOST if by_code in {None, Cause.STOPPED} and _HOST_ENDED.match(told) else by_code
+
+
+def _is_starved(task: ecs.Task, flow: ecs.Container | None) -> bool:
+    """Whether the flow's container was killed for want of memory, or any, if it is not known which one that is."""
+    starved = [one for one in task.containers or () if _OUT_OF_MEMORY in (one.reason or "") and flow in (one, None)]
+    return bool(starved) or _OUT_OF_MEMORY in (task.stopped_reason or "")
 
 
 def _stop(task: ecs.Task) -> str:

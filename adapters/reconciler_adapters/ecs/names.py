@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 _PLACE = r"arn:(?P<partition>aws[a-z0-9-]*):ecs:(?P<region>[a-z0-9-]+):(?P<account>\d{12})"
@@ -50,6 +51,12 @@ class TaskName:
     @property
     def title(self) -> str:
         return f"ECS task {self.id} on cluster {self.cluster.name} in {self.cluster.region}"
+
+    @property
+    def removal(self) -> str:
+        """The command that would stop it."""
+        place = ["--region", self.cluster.region, "--cluster", self.cluster.name]
+        return shlex.join(["aws", "ecs", "stop-task", *place, "--task", self.arn])
 
     @classmethod
     def parse(cls, pid: str | None) -> TaskName | None:

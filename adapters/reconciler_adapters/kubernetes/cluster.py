@@ -56,6 +56,15 @@ class Cluster:
         """Whether the account that Kubernetes gives to this pod is meant."""
         return not (self.kubeconfig or self.context) and has_own_account()
 
+    @property
+    def kubectl(self) -> tuple[str, ...]:
+        """The words that begin a command to this very cluster, for a person: without them it may be to another."""
+        file = str(Path(self.kubeconfig).expanduser()) if self.kubeconfig else ""
+        context = ("--context", self.context) if self.context else ()
+        if os.pathsep in file:  # the flag takes one file only
+            return ("env", f"KUBECONFIG={file}", "kubectl", *context)
+        return ("kubectl", *(("--kubeconfig", file) if file else ()), *context)
+
     def connect(self) -> Connection:
         """Read the credentials anew. Raises Misconfigured."""
         from kubernetes.client import Configuration

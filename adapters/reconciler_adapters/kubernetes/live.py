@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from reconciler.model import Condition, Observation, Resource, RunId
 from reconciler_adapters.kubernetes import objects as k8s
 from reconciler_adapters.kubernetes.meaning import judge, orphan
+from reconciler_adapters.kubernetes.nodes import LastNode
 from reconciler_adapters.kubernetes.pods import PodSight
 from reconciler_adapters.kubernetes.reader import Reader
+from reconciler_adapters.kubernetes.resources import Wording
 
 _MAX_STRANGERS = 10_000
 
@@ -20,17 +22,17 @@ class Live:
 
     observations: dict[RunId, list[Observation]] = field(default_factory=dict)
     strangers: list[Resource] = field(default_factory=list)
-    nodes: dict[RunId, str | None] = field(default_factory=dict)  # where a pod of each run lives, or may; None: unsaid
+    nodes: dict[RunId, LastNode] = field(default_factory=dict)  # where a pod of each run lives, or may
 
 
-def see_live(reader: Reader, asked: Collection[RunId], place: str) -> Live:
+def see_live(reader: Reader, asked: Collection[RunId], wording: Wording) -> Live:
     """Read pods first, then the Jobs that are judged with them; then come the pods that no live Job claims."""
     pods: dict[str | None, list[PodSight]] = {}
     for pod in reader.live_pods():
         pods.setdefault(pod.job_uid, []).append(pod)
 
     def take(job: k8s.Job, run_id: RunId) -> Resource | Observation | None:
-        seen = judge(job, pods.get(job.metadata.uid, ()), run_id, place)
+        seen = judge(job, pods.get(job.metadata.uid, ()), run_id, wording)
         if not seen.condition.is_live:
             return None
         return seen if run_id in asked else seen.resource
@@ -41,10 +43,10 @@ def see_live(reader: Reader, asked: Collection[RunId], place: str) -> Live:
     for job_uid, many in pods.items():
         for pod in many:
             if pod.condition is not Condition.EXITED:
-                # of several, none can vouch for the others
-                live.nodes[pod.run_id] = pod.node if live.nodes.get(pod.run_id, pod.node) == pod.node else None
+                here = LastNode(pod.node, announced=pod.cause)
+                live.nodes[pod.run_id] = here.or_on(live.nodes.get(pod.run_id, here))
             if pod.condition.is_live and job_uid not in claimed:
-                alone = orphan(pod, place)
+                alone = orphan(pod, wording)
                 _add(live, alone if pod.run_id in asked else alone.resource)
     return live
 

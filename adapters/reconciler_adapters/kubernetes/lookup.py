@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from reconciler.model import Condition, FlowRun, Observation, RunId
 from reconciler_adapters.kubernetes import objects as k8s
-from reconciler_adapters.kubernetes.meaning import JobName, LastNode, NodeState, gone, observe, without_node
+from reconciler_adapters.kubernetes.meaning import JobName, gone, observe, without_node
+from reconciler_adapters.kubernetes.nodes import LastNode, NodeState
 from reconciler_adapters.kubernetes.pods import PodSight, sight
 from reconciler_adapters.kubernetes.reader import Reader
 from reconciler_adapters.kubernetes.remembered import Remembered
+from reconciler_adapters.kubernetes.resources import Wording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +22,8 @@ class LookUp:
     reader: Reader
     names: Mapping[RunId, JobName]  # what pids name, of those that this scope may hold
     before: Mapping[RunId, Remembered]  # what was last seen alive of them
-    nodes: Mapping[RunId, str | None]  # where pods were seen before
-    place: str  # the end of a title: " on cluster prod"
+    nodes: Mapping[RunId, LastNode]  # where pods were seen before
+    wording: Wording
 
     def of(self, runs: Sequence[FlowRun]) -> dict[RunId, list[Observation]]:
         ids = [run.id for run in runs]
@@ -100,10 +102,10 @@ class LookUp:
         elif named is not None and named.metadata.run_id == run_id:
             jobs = [*jobs, named]  # made since the list was read
         jobs = [*jobs, *self._owners(jobs, pods)]
-        seen = list(observe(jobs, pods, run_id, self.place))
+        seen = list(observe(jobs, pods, run_id, self.wording))
         # nodes are read for those only of whom it matters
         if any(one.unseen_end for one in seen):
-            seen = list(observe(jobs, pods, run_id, self.place, self._last_node(run_id)))
+            seen = list(observe(jobs, pods, run_id, self.wording, self._last_node(run_id)))
         yield from seen
         if doubt := self._doubt(run_id, seen, doubts):
             yield Observation(condition=Condition.UNKNOWN, reason=doubt)
@@ -134,21 +136,25 @@ class LookUp:
     def _gone(self, name: JobName | None, run_id: RunId, other: k8s.Job | None) -> Observation:
         node = self._last_node(run_id)
         if name is None:
-            unseen = node.state is not NodeState.WELL
-            return Observation(condition=Condition.GONE, reason=f"was not found{node.words}", unseen_end=unseen)
-        seen = gone(name, run_id, self.place, node)
+            return Observation(
+                condition=Condition.GONE,
+                reason=f"was not found{node.words}",
+                unseen_end=node.state is not NodeState.WELL,
+                cause=node.cause,
+            )
+        seen = gone(name, run_id, self.wording, node)
         if other is not None:
             told = f"no longer exists: that name is now of a Job of flow run {other.metadata.run_id}"
-            return replace(seen, reason=told)
+            return replace(seen, reason=told, cause=None)
         if self.reader.has_namespace(name.namespace):
             return seen
         # A namespace that is not there may be another cluster's, unless the pid names this one.
         told = f"does not exist, nor does its namespace {name.namespace}"
-        return replace(seen, reason=told, needs_sighting=name.cluster_uid is None)
+        return replace(seen, reason=told, needs_sighting=name.cluster_uid is None, cause=None)
 
     def _last_node(self, run_id: RunId) -> LastNode:
-        name = self.nodes.get(run_id)
-        return LastNode(name, self.reader.node(name)) if name else LastNode()
+        node = self.nodes.get(run_id, LastNode())
+        return replace(node, state=self.reader.node(node.name)) if node.name else node
 
     def _settled(self, pod: PodSight) -> PodSight:
         """A pod of which nothing is heard is over if its node is gone; an end that nobody saw is one if it is well."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 
-from reconciler.model import Condition, Observation, Resource, RunId
+from reconciler.model import Cause, Condition, Observation, Resource, RunId
 from reconciler.words import one_line
 from reconciler_adapters.kubernetes import objects as k8s
+from reconciler_adapters.kubernetes.causes import DEADLINE
+from reconciler_adapters.kubernetes.nodes import LastNode, NodeState
 from reconciler_adapters.kubernetes.pods import PodSight
+from reconciler_adapters.kubernetes.resources import Wording, of_job, of_pod
 
 _PID = re.compile(r"(?:([^:]+):)?([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?):([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)")
-_HALF_A_SECOND = timedelta(seconds=0.5)  # creation times are whole seconds, cut off: the middle is meant
 _OWN_CONTROLLER = "kubernetes.io/job-controller"
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 _ALIVE_FIRST = (Condition.ALIVE, Condition.STARTING, Condition.STOPPING, Condition.UNKNOWN)
@@ -46,46 +47,27 @@ class JobName:
         return self.namespace, self.name
 
 
-class NodeState(StrEnum):
-    WELL = "well"  # its kubelet is heard of
-    LOST = "lost"
-    GONE = "gone"
-    UNSAID = "unsaid"  # nobody may tell us, or it is not known which one it was
-
-
-@dataclass(frozen=True, slots=True)
-class LastNode:
-    """Where a run was last seen alive, and how that node fares: what vanished from a node that is well has ended."""
-
-    name: str | None = None
-    state: NodeState = NodeState.UNSAID
-
-    @property
-    def words(self) -> str:
-        if self.state is NodeState.GONE:
-            return f" (its node {self.name} is gone)"
-        return f" (its node {self.name} is not heard of)" if self.state is NodeState.LOST else ""
-
-
 _NO_NODE = LastNode()
 
 
 def observe(
-    jobs: Sequence[k8s.Job], pods: Sequence[PodSight], run_id: RunId, place: str, node: LastNode = _NO_NODE
+    jobs: Sequence[k8s.Job], pods: Sequence[PodSight], run_id: RunId, wording: Wording, node: LastNode = _NO_NODE
 ) -> Iterator[Observation]:
     """One observation for each Job of a run, and one for each pod whose Job is not among them."""
     for job in jobs:
-        yield judge(job, [pod for pod in pods if pod.job_uid == job.metadata.uid], run_id, place, node)
+        yield judge(job, [pod for pod in pods if pod.job_uid == job.metadata.uid], run_id, wording, node)
     known = {job.metadata.uid for job in jobs}
     for pod in pods:
         if pod.job_uid not in known:
-            yield orphan(pod, place)
+            yield orphan(pod, wording)
 
 
-def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, node: LastNode = _NO_NODE) -> Observation:
+def judge(
+    job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, wording: Wording, node: LastNode = _NO_NODE
+) -> Observation:
     """Say what was seen of one Job with its pods."""
     last = max(pods, key=lambda pod: (pod.created_at or _LONG_AGO, pod.uid), default=None)
-    resource = _job_resource(job, run_id, place, last.node if last else node.name)
+    resource = of_job(job, run_id, wording, last.node if last else node.name)
     end, alive = _end(job), _most_alive(pods)
     if alive is not None:
         return _with_pod(alive, resource, is_over=end is not None)
@@ -95,19 +77,9 @@ def judge(job: k8s.Job, pods: Sequence[PodSight], run_id: RunId, place: str, nod
         return Observation(condition=condition, reason=life, resource=resource)
     unseen = any(pod.unseen_end for pod in pods) or _lacks_pods(job, pods, node)
     if end is not None:
-        return _over(end, last, resource, "" if pods else node.words, unseen_end=unseen and end.type == "Failed")
-    if last is not None and ((last.lingers and not _tries_left(job)) or job.metadata.deletion_timestamp):
-        return Observation(
-            condition=Condition.EXITED,
-            reason=f"will not run again: {_of(last)}",
-            resource=resource,
-            exit_code=last.exit_code,
-            ended_at=last.ended_at,
-            unseen_end=unseen,
-        )
-    if job.metadata.deletion_timestamp:  # a Job that is being deleted makes no pods
-        told = f"is being deleted, and has no pod left{node.words}"
-        return Observation(condition=Condition.EXITED, reason=told, resource=resource, unseen_end=unseen)
+        return _over(job, end, last, resource, node, unseen_end=unseen and end.type == "Failed")
+    if job.metadata.deletion_timestamp or (last is not None and last.lingers and not _tries_left(job)):
+        return _not_again(last, resource, node, unseen_end=unseen)
     return Observation(condition=Condition.STARTING, reason=_between_pods(job, last), resource=resource)
 
 
@@ -132,65 +104,43 @@ def _lacks_pods(job: k8s.Job, pods: Sequence[PodSight], node: LastNode) -> bool:
     return node.state is not NodeState.WELL
 
 
-def orphan(pod: PodSight, place: str) -> Observation:
+def orphan(pod: PodSight, wording: Wording) -> Observation:
     """Say what was seen of a pod whose Job is gone: deleting a Job leaves its pod running by default (seen on 1.33)."""
     without_job = pod.condition is Condition.EXITED and pod.job_name
     told = f"{pod.reason}; its Job no longer exists" if without_job else pod.reason
     return Observation(
         condition=pod.condition,
         reason=_of(pod) if pod.condition is Condition.UNKNOWN else told,
-        resource=_pod_resource(pod, place),
+        resource=of_pod(pod, wording),
         exit_code=pod.exit_code,
         ended_at=pod.ended_at,
         unseen_end=pod.unseen_end,
+        cause=pod.cause if pod.condition is Condition.EXITED else None,
     )
 
 
-def gone(name: JobName, run_id: RunId, place: str, node: LastNode) -> Observation:
+def gone(name: JobName, run_id: RunId, wording: Wording, node: LastNode) -> Observation:
     """Say that neither a look-up by the run's id nor one by its pid found anything."""
     return Observation(
         condition=Condition.GONE,
         reason=f"no longer exists{node.words}",
         resource=Resource(
             id=name.key,
-            title=f"Kubernetes Job {name.namespace}/{name.name}{place}",
+            title=wording.title("Job", name.namespace, name.name),
             run_id=run_id,
             key=name.key,
             node=node.name,
         ),
         unseen_end=node.state is not NodeState.WELL,
+        cause=node.cause,
     )
 
 
 def without_node(pod: PodSight) -> PodSight:
     """Give up a pod whose node no longer exists: nobody will report on it, and the garbage collector takes it."""
     told = f"was lost: its node {pod.node} no longer exists"
-    return replace(pod, condition=Condition.EXITED, reason=told, unseen_end=True, ended_at=None, exit_code=None)
-
-
-def _pod_resource(pod: PodSight, place: str) -> Resource:
-    return Resource(
-        id=pod.uid,
-        title=f"Kubernetes pod {pod.namespace}/{pod.name}{place}",
-        run_id=pod.run_id,
-        key=f"{pod.namespace}:{pod.job_name}" if pod.job_name else "",
-        created_at=pod.created_at + _HALF_A_SECOND if pod.created_at else None,
-        created_within=_HALF_A_SECOND,
-        node=pod.node,
-    )
-
-
-def _job_resource(job: k8s.Job, run_id: RunId, place: str, node: str | None) -> Resource:
-    meta = job.metadata
-    return Resource(
-        id=meta.uid,
-        title=f"Kubernetes Job {meta.namespace}/{meta.name}{place}",
-        run_id=run_id,
-        key=f"{meta.namespace}:{meta.name}",
-        created_at=meta.creation_timestamp + _HALF_A_SECOND if meta.creation_timestamp else None,
-        created_within=_HALF_A_SECOND,
-        node=node,
-    )
+    ended = replace(pod, condition=Condition.EXITED, reason=told, unseen_end=True, cause=Cause.NODE_LOST)
+    return replace(ended, ended_at=None, exit_code=None)
 
 
 def _end(job: k8s.Job) -> k8s.Condition | None:
@@ -235,21 +185,54 @@ def _tries_left(job: k8s.Job) -> bool:
     return not is_single or spec.pod_failure_policy is not None or (job.status.failed or 0) < limit
 
 
-def _over(end: k8s.Condition, last: PodSight | None, resource: Resource, node: str, *, unseen_end: bool) -> Observation:
+def _over(
+    job: k8s.Job,
+    end: k8s.Condition,
+    last: PodSight | None,
+    resource: Resource,
+    node: LastNode,
+    *,
+    unseen_end: bool,
+) -> Observation:
+    """A Job that says itself that it has ended."""
     completed = end.type == "Complete"
     told = "completed" if completed else f"failed: {end.reason or 'no reason given'}"
-    if last is not None and last.condition is Condition.EXITED:
+    if last is not None:
         told += f"; {_of(last)}"
     elif not completed and end.message:
         told += f" - {one_line(end.message)}"
     return Observation(
         condition=Condition.EXITED,
-        reason=told + node,
+        reason=told if last else told + node.words,
         resource=resource,
         exit_code=0 if completed else last.exit_code if last else None,
         ended_at=k8s.at_the_latest(end.last_transition_time),
         unseen_end=unseen_end,
+        cause=_why(job, end, last, node),
     )
+
+
+def _not_again(last: PodSight | None, resource: Resource, node: LastNode, *, unseen_end: bool) -> Observation:
+    """A Job that makes no more pods, though it does not say that it has ended: one that is being deleted makes none."""
+    return Observation(
+        condition=Condition.EXITED,
+        reason=f"will not run again: {_of(last)}" if last else f"is being deleted, and has no pod left{node.words}",
+        resource=resource,
+        exit_code=last.exit_code if last else None,
+        ended_at=last.ended_at if last else None,
+        unseen_end=unseen_end,
+        cause=last.cause if last else node.cause or Cause.REMOVED,
+    )
+
+
+def _why(job: k8s.Job, end: k8s.Condition, last: PodSight | None, node: LastNode) -> Cause | None:
+    """Why a Job is over, in one word: its own deadline, else what ended its last pod."""
+    if end.type == "Failed" and end.reason == DEADLINE:
+        return Cause.DEADLINE_EXCEEDED
+    if last is not None:
+        return last.cause
+    # of several pods, one node does not say it
+    return node.cause if end.type == "Failed" and (job.status.failed or 0) <= 1 else None
 
 
 def _of(pod: PodSight) -> str:

@@ -149,6 +149,11 @@ class PodStatus(Struct):
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
 
+    @property
+    def disruptions(self) -> list[Condition]:
+        """What pushes it off its node from outside, or did."""
+        return [one for one in self.conditions or () if one.type == "DisruptionTarget" and one.status == "True"]
+
 
 class Pod(Struct):
     metadata: Metadata

@@ -6,14 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.model import Condition, RunId
+from reconciler.model import Cause, Condition, RunId
 from reconciler.words import one_line, signal_name
+from reconciler_adapters.kubernetes import causes
 from reconciler_adapters.kubernetes import objects as k8s
-
-# Set on a pod by the kubelet, so that it saw the end; this one is set by others when the kubelet is not heard of.
-_NODE_LOST = "NodeLost"
-_GIVEN_UP = {"DeletionByPodGC", "DeletionByTaintManager"}
-_OUT_OF_MEMORY = "OOMKilled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +30,7 @@ class PodSight:
     ended_at: datetime | None = None
     unseen_end: bool = False
     lingers: bool = False  # the flow's container has ended, and a sidecar keeps the pod Running
+    cause: Cause | None = None  # why it ended; of one that has not, why it is about to
 
 
 def sight(pod: k8s.Pod, run_id: RunId) -> PodSight:
@@ -57,6 +54,7 @@ def sight(pod: k8s.Pod, run_id: RunId) -> PodSight:
         ended_at=found.ended_at,
         unseen_end=found.unseen_end,
         lingers=found.condition is Condition.EXITED and pod.status.phase == "Running" and not meta.deletion_timestamp,
+        cause=found.cause if found.condition is Condition.EXITED else causes.announced(pod),
     )
 
 
@@ -67,6 +65,7 @@ class _Found:
     exit_code: int | None = None
     ended_at: datetime | None = None
     unseen_end: bool = False
+    cause: Cause | None = None
 
 
 _RUNS = _Found(Condition.ALIVE, "is running")  # one for all: most pods are like that
@@ -128,7 +127,7 @@ def _lost(pod: k8s.Pod) -> str:
         and containers.status == "True"
         and ready.reason != "ReadinessGatesNotReady"
     )
-    if marked or pod.status.phase == "Unknown" or pod.status.reason == _NODE_LOST:
+    if marked or pod.status.phase == "Unknown" or pod.status.reason == causes.NODE_LOST:
         return "cannot be seen, because that node is not heard of; it may still run"
     return ""
 
@@ -174,6 +173,7 @@ def _ended(pod: k8s.Pod) -> _Found:
         exit_code=end.exit_code if end else 0 if status.phase == "Succeeded" else None,
         ended_at=k8s.at_the_latest(end.finished_at) if end else None,
         unseen_end=_is_unseen(pod),
+        cause=causes.of_end(pod, _flow_status(pod), end),
     )
 
 
@@ -193,10 +193,10 @@ def _deaths(pod: k8s.Pod) -> Iterator[tuple[str, k8s.Terminated]]:
 def _is_unseen(pod: k8s.Pod) -> bool:
     """Whether the pod was given up without the kubelet having seen the flow's container end."""
     status, name = pod.status, _flow_name(pod)
-    if status.phase == "Succeeded" or (status.reason and status.reason != _NODE_LOST):
-        return False  # the kubelet's word: Evicted, NodeShutdown, OutOfcpu
+    if status.phase == "Succeeded" or (status.reason and status.reason != causes.NODE_LOST):
+        return False  # the kubelet's word, so that it saw the end: Evicted, NodeShutdown, OutOfcpu
     mine = [one for one in status.container_statuses or () if name in {None, one.name}]
-    given_up = status.reason == _NODE_LOST or any(one.reason in _GIVEN_UP for one in _disruptions(pod))
+    given_up = status.reason == causes.NODE_LOST or any(one.reason in causes.GIVEN_UP for one in status.disruptions)
     # one that waited to start will not, unless nobody has told since
     return not mine or any(not one.state.terminated and (given_up or not one.state.waiting) for one in mine)
 
@@ -205,24 +205,20 @@ def _gone_how(pod: k8s.Pod) -> str:
     """Eviction, preemption, a lost node: what came over the pod from outside."""
     if pod.status.reason == "Evicted":
         return f"was evicted{_told(None, pod.status.message)}"
-    if pod.status.reason == _NODE_LOST:
+    if pod.status.reason == causes.NODE_LOST:
         return f"was given up, because its node {pod.spec.node_name} was lost"
     because = _because(pod)
     return f"was ended{because}" if because else ""
 
 
 def _because(pod: k8s.Pod) -> str:
-    return next((_told(one.reason, one.message) for one in _disruptions(pod)), "")
-
-
-def _disruptions(pod: k8s.Pod) -> list[k8s.Condition]:
-    return [one for one in pod.status.conditions or () if one.type == "DisruptionTarget" and one.status == "True"]
+    return next((_told(one.reason, one.message) for one in pod.status.disruptions), "")
 
 
 def _death(pod: k8s.Pod, name: str, end: k8s.Terminated) -> str:
     """How a container ended: "container prefect-job was OOMKilled over its limit of 512Mi (exit code 137)"."""
     title, code = f"container {name}", end.exit_code
-    if end.reason == _OUT_OF_MEMORY:
+    if end.reason == causes.OUT_OF_MEMORY:
         specs = [container for container in pod.spec.containers if container.name == name]
         limit = next(
             (spec.resources.limits.get("memory") for spec in specs if spec.resources and spec.resources.limits), None

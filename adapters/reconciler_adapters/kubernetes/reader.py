@@ -9,7 +9,8 @@ from reconciler.model import RunId
 from reconciler_adapters.kubernetes import objects as k8s
 from reconciler_adapters.kubernetes.calls import FORBIDDEN, Conversation, Refused
 from reconciler_adapters.kubernetes.cluster import Cluster
-from reconciler_adapters.kubernetes.meaning import JobName, NodeState
+from reconciler_adapters.kubernetes.meaning import JobName
+from reconciler_adapters.kubernetes.nodes import NodeState
 from reconciler_adapters.kubernetes.pods import PodSight, sight
 
 ItemT = TypeVar("ItemT")

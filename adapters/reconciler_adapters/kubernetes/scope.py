@@ -21,9 +21,11 @@ from reconciler_adapters.kubernetes.cluster import Cluster, Connection, has_kube
 from reconciler_adapters.kubernetes.live import see_live
 from reconciler_adapters.kubernetes.lookup import LookUp
 from reconciler_adapters.kubernetes.meaning import JobName
+from reconciler_adapters.kubernetes.nodes import LastNode
 from reconciler_adapters.kubernetes.objects import Bare
 from reconciler_adapters.kubernetes.reader import NAMESPACES, Reader
 from reconciler_adapters.kubernetes.remembered import Remembered
+from reconciler_adapters.kubernetes.resources import Wording
 from reconciler_adapters.kubernetes.rights import missing_rights
 
 _DISCOVERY_SECONDS = 2.0
@@ -49,7 +51,7 @@ class KubernetesScope:
         self._connection: Connection | None = None
         self._latest: Connection | None = None  # the same, or the one that was closed last
         self._cluster_uid: str | None = None  # as last read; None: not read yet, or this account may not
-        self._nodes: dict[RunId, str | None] = {}  # where a pod of each run was last seen alive
+        self._nodes: dict[RunId, LastNode] = {}  # where a pod of each run was last seen alive
         self._remembered: Mapping[RunId, Resource] = {}  # what was last seen alive of each
 
     @classmethod
@@ -92,18 +94,18 @@ class KubernetesScope:
         Of nodes, what this process saw itself is newer, or was too doubtful to be kept.
         """
         self._remembered = resources
-        self._nodes = {run_id: one.node for run_id, one in resources.items()} | self._nodes
+        self._nodes = {run_id: LastNode(one.node) for run_id, one in resources.items()} | self._nodes
 
     def observe(self, runs: Sequence[FlowRun], deadline: float) -> Seen:
         asked = {run.id: run for run in runs}
         with self._conversation(deadline) as talk:
-            reader, place = Reader(talk, self._cluster), self._place()
-            live = see_live(reader, asked.keys(), place)
+            reader, wording = Reader(talk, self._cluster), self._wording()
+            live = see_live(reader, asked.keys(), wording)
             suspects = [run for run in runs if run.id not in live.observations]
             names = {run.id: name for run in suspects if (name := self._name_in(run))}
             nodes = {run_id: node for run_id, node in self._nodes.items() if run_id in asked} | live.nodes
             before = {run.id: one for run in suspects if (one := self._before(run.id))}
-            looked_up = LookUp(reader=reader, names=names, before=before, nodes=nodes, place=place).of(suspects)
+            looked_up = LookUp(reader=reader, names=names, before=before, nodes=nodes, wording=wording).of(suspects)
         self._nodes = nodes
         return Seen(
             observations=live.observations | looked_up,
@@ -168,9 +170,9 @@ class KubernetesScope:
     def _may_hold(self, name: JobName) -> bool:
         return not self._cluster.namespaces or name.namespace in self._cluster.namespaces
 
-    def _place(self) -> str:
+    def _wording(self) -> Wording:
         name = self._connection.cluster_name if self._connection else None
-        return f" on cluster {name}" if name else ""
+        return Wording(name, self._cluster.kubectl)
 
     def _can_be_asked(self) -> bool:
         """Whether the cluster answers soon and lets itself be read; in a thread, since credentials may hang."""
