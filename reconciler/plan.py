@@ -31,6 +31,15 @@ RESUMED_CAUSES = frozenset(
 )  # reasons of the infrastructure, that may not come again
 
 
+SIGNATURE = "Set by prefect-reconciler."
+_TO_BE_RESUMED = "to be started again"
+
+
+def announced_resumption(message: str) -> bool:
+    """Whether a state message of ours says that the run is to be started again."""
+    return f"; {_TO_BE_RESUMED} (" in message[-200:] and message.endswith(SIGNATURE)
+
+
 class Mode(StrEnum):
     SETTLE = "settle"
     OBSERVE = "observe"
@@ -131,7 +140,8 @@ class Finding:
     @property
     def message(self) -> str:
         """The state message that a settlement writes."""
-        return f"{self.reason}; no final state was reported. Set by prefect-reconciler."
+        again = f"; {_TO_BE_RESUMED} ({self.resumption.number} of {self.resumption.most})" if self.resumption else ""
+        return f"{self.reason}; no final state was reported{again}. {SIGNATURE}"
 
     def suspected(self, *, wants_time: bool = False) -> Finding:
         return replace(self, is_suspect=True, wants_time=wants_time)

@@ -157,6 +157,9 @@ class Orchestrator(Protocol):
     def settle(self, finding: Finding) -> Outcome:
         """Re-read, compare, propose the final state unforced, do the after-work. Never raises OrchestratorError."""
 
+    def crashed_by_us(self, within: timedelta) -> Sequence[tuple[FlowRun, str]]:
+        """Flow runs that ended within that time as Crashed, by their state message by us, and that message."""
+
     def open_task_runs(self, run_ids: Collection[RunId]) -> Sequence[TaskRun]:
         """The task runs of these flow runs that are RUNNING or PENDING, a page at a time."""
 

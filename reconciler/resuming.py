@@ -6,7 +6,7 @@ before it, so nothing has to be remembered, and no other's retry is counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ _MOST_DOUBLINGS = 20
 _BY_INFRASTRUCTURE = frozenset({"6", "7"})  # rules; a pending run may start after all, and would then run twice
 
 
-def times_resumed(run_id: RunId, history: Sequence[StateRecord]) -> int:
+def times_resumed(run_id: RunId, history: Collection[StateRecord]) -> int:
     """How often we have resumed this run."""
     ours = {resumption_id(run_id, record.id) for record in history if record.type is StateType.CRASHED}
     return sum(record.transition_id in ours for record in history)
@@ -28,7 +28,12 @@ def resumed(finding: Finding, judged: Judged, policy: Policy) -> Finding:
     """Plan what follows the settlement, or say that it was resumed as often as it may be."""
     if finding.verdict is not Verdict.ZOMBIE or not _may_be_resumed(finding, policy):
         return finding
-    before = times_resumed(finding.run.id, judged.weighed.case.history or ())
+    return resumption_of(finding, judged.weighed.case.history or (), policy)
+
+
+def resumption_of(finding: Finding, history: Collection[StateRecord], policy: Policy) -> Finding:
+    """Plan it for a run that may be resumed."""
+    before = times_resumed(finding.run.id, history)
     if before >= policy.resume_max:
         return replace(finding, reason=f"{finding.reason}; not resumed: it was, {before} of {policy.resume_max} times")
     delay = min(policy.resume_backoff * 2 ** min(before, _MOST_DOUBLINGS), _LONGEST)

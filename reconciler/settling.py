@@ -1,7 +1,7 @@
 """What a plan says, written: each root before its subflows, these deepest first, then task runs, then resumptions.
 
 A subflow is written only after its root was, for the server's acceptance there is what proves that nobody reported.
-What could not be finished for a settled run is tried again in the next passes of this process.
+What could not be finished for a settled run is tried again in the next pass.
 """
 
 from __future__ import annotations
@@ -9,28 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
-from uuid import UUID
 
-from reconciler.model import Action, FlowRun, OutcomeKind, RunId, TaskRun
+from reconciler.model import FlowRun, OutcomeKind, RunId, TaskRun
 from reconciler.plan import Finding, Outcome, Plan, Policy, Settled
 from reconciler.ports import Orchestrator, OrchestratorError
 from reconciler.sentences import sentence
+from reconciler.unfinished import Unfinished, still_so
 from reconciler.weigh import Weighed
 
 Hindrance = Callable[[], str | None]  # why nothing more may be begun; None: nothing hinders
 WhatLives = Callable[[Sequence[FlowRun]], Mapping[RunId, Weighed]]  # of these runs, what lives or may live
 
-_MOST_LEFT = 1000
 _T = TypeVar("_T")
-_DONE = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.SETTLED_ELSEWHERE, OutcomeKind.STATE_CHANGED})
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A run that we settled, and the state that it has since."""
-
-    finding: Finding
-    state_id: UUID
 
 
 @dataclass
@@ -38,19 +28,19 @@ class Settling:
     """Writes to one Prefect API. Remembers only what it could not finish."""
 
     orchestrator: Orchestrator
-    _unswept: dict[RunId, _Written] = field(default_factory=dict)  # whose task runs are still to be settled
-    _unresumed: dict[RunId, _Written] = field(default_factory=dict)
+    unfinished: Unfinished = field(default_factory=Unfinished)
 
     def settle(self, plan: Plan, policy: Policy, hindrance: Hindrance, what_lives: WhatLives) -> Settled:
         """Write what is to be written. Never raises."""
         outcomes: dict[RunId, Outcome] = {}
         for finding in plan.zombies:
             outcomes[finding.run.id] = outcome = self._one(finding, outcomes, hindrance)
-            self._note(finding, outcome, policy)
+            self.unfinished.note(finding, outcome, policy)
         problems: list[str] = []
+        _told(lambda: self.unfinished.recall(self.orchestrator, policy), problems)
         task_runs = _told(lambda: self._task_runs(hindrance), problems)
         resumed = _told(lambda: self._resume(hindrance, what_lives), problems)
-        self._bound()
+        self.unfinished.bound()
         return Settled(outcomes, tuple(task_runs or ()), resumed or {}, tuple(problems))
 
     def _one(self, finding: Finding, outcomes: Mapping[RunId, Outcome], hindrance: Hindrance) -> Outcome:
@@ -83,47 +73,34 @@ class Settling:
         state = now.state_name if now else "deleted"
         return Outcome(OutcomeKind.STATE_CHANGED, f"it was not proposed, for its parent is {state} by now")
 
-    def _note(self, finding: Finding, outcome: Outcome, policy: Policy) -> None:
-        if not outcome.is_last_word or outcome.state_id is None or finding.action is not Action.CRASH:
-            return
-        written = _Written(finding, outcome.state_id)
-        if policy.settle_task_runs:
-            self._unswept[finding.run.id] = written
-        if finding.resumption is not None:
-            self._unresumed[finding.run.id] = written
-
     def _task_runs(self, hindrance: Hindrance) -> list[tuple[TaskRun, Outcome]]:
         """Settle the task runs of settled runs. Raises OrchestratorError; what is left waits for the next pass.
 
         They are listed first, and the flow runs read again after that: one that was started anew meanwhile has task
         runs that live. Those that stand for subflows follow these: the server sees to it.
         """
-        if not self._unswept or hindrance() is not None:
+        if not self.unfinished.task_runs or hindrance() is not None:
             return []
-        found = self.orchestrator.open_task_runs(sorted(self._unswept))
-        self._unswept = self._still_so(self._unswept)
+        listed = self.orchestrator.open_task_runs(sorted(self.unfinished.task_runs))
+        settled = still_so(self.orchestrator, self.unfinished.task_runs)
+        found = [one for one in listed if one.flow_run_id in settled and not one.placeholder]
         done: list[tuple[TaskRun, Outcome]] = []
-        failed: set[RunId] = set()
         for task_run in found:
-            written = self._unswept.get(task_run.flow_run_id)
-            if written is None or task_run.placeholder:
-                continue
             if hindrance() is not None:
-                failed.add(task_run.flow_run_id)
-                continue
-            outcome = self.orchestrator.settle_task_run(task_run, _message(written.finding))
-            done.append((task_run, outcome))
-            if outcome.kind not in _DONE:
-                failed.add(task_run.flow_run_id)
-        self._unswept = {run_id: one for run_id, one in self._unswept.items() if run_id in failed}
+                break
+            message = _message(settled[task_run.flow_run_id].finding)
+            done.append((task_run, self.orchestrator.settle_task_run(task_run, message)))
+        refused = {one.flow_run_id for one, outcome in done if outcome.kind is OutcomeKind.REFUSED}
+        left = {one.flow_run_id for one in found} - refused  # until a list shows none: a list may not hold all
+        self.unfinished.task_runs = {run_id: one for run_id, one in settled.items() if run_id in left}
         return done
 
     def _resume(self, hindrance: Hindrance, what_lives: WhatLives) -> dict[RunId, Outcome]:
         """Start again what is to be started again, after a last look: nothing of it may live. Raises."""
-        if not self._unresumed or hindrance() is not None:
+        if not self.unfinished.resumptions or hindrance() is not None:
             return {}
-        waiting, outcomes = self._still_so(self._unresumed), dict[RunId, Outcome]()
-        self._unresumed = dict(waiting)
+        waiting, outcomes = still_so(self.orchestrator, self.unfinished.resumptions), dict[RunId, Outcome]()
+        self.unfinished.resumptions = dict(waiting)
         living = what_lives([one.finding.run for one in waiting.values()])
         for run_id, written in waiting.items():
             if hindrance() is not None:
@@ -132,20 +109,8 @@ class Settling:
             outcome = outcome or self.orchestrator.resume(written.finding, written.state_id)
             outcomes[run_id] = outcome
             if outcome.kind is not OutcomeKind.FAILED:
-                del self._unresumed[run_id]
+                del self.unfinished.resumptions[run_id]
         return outcomes
-
-    def _still_so(self, written: Mapping[RunId, _Written]) -> dict[RunId, _Written]:
-        """Those that still have the state that we wrote. Raises OrchestratorError."""
-        now = self.orchestrator.reread(written.keys())
-        return {
-            run_id: one for run_id, one in written.items() if run_id in now and now[run_id].state_id == one.state_id
-        }
-
-    def _bound(self) -> None:
-        for left in (self._unswept, self._unresumed):
-            for run_id in list(left)[:-_MOST_LEFT]:
-                del left[run_id]
 
 
 def _told(work: Callable[[], _T], problems: list[str]) -> _T | None:

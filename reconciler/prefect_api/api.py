@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 import structlog
 
 from reconciler.clock import since_boot
-from reconciler.model import ClockOffset, FlowRun, Heartbeat, LifeSign, RunId, StateRecord
+from reconciler.model import ClockOffset, FlowRun, Heartbeat, LifeSign, RunId, StateRecord, TaskRun
 from reconciler.plan import Finding, Listing, Outcome
 from reconciler.ports import HOUR, OrchestratorError
-from reconciler.prefect_api.after_work import read_history
+from reconciler.prefect_api.announcing import Announcer
 from reconciler.prefect_api.connection import Connection
+from reconciler.prefect_api.crashed_of_late import read_crashed
+from reconciler.prefect_api.history import read_history
 from reconciler.prefect_api.life_signs import LifeSigns
 from reconciler.prefect_api.listing import Harvest, Lister
-from reconciler.prefect_api.payloads import (
-    RunRow,
-    flow_run,
-    wants_pool,
-)
+from reconciler.prefect_api.payloads import flow_run, wants_pool
 from reconciler.prefect_api.pools import WorkPool, read_pools
 from reconciler.prefect_api.queries import AWAITING_RETRY, WITH_INFRASTRUCTURE
 from reconciler.prefect_api.reading import TooManyPoisoned
 from reconciler.prefect_api.refusals import TryAgain
+from reconciler.prefect_api.rereading import reread
+from reconciler.prefect_api.resuming import resume
 from reconciler.prefect_api.server_clock import ServerClock
 from reconciler.prefect_api.settling import settle
+from reconciler.prefect_api.task_runs import read_open, read_parents, settle_task_run
 from reconciler.prefect_api.transport import Transport
 from reconciler.words import clipped, legible, one_line
 
+_LONGEST = 5000  # characters of what is written as a reason
 SETTLEMENT_TIME = 30.0  # seconds: what a settlement that was begun may take beyond the deadline of the pass
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +58,7 @@ class PrefectApi:
         self._lister = Lister(self._transport)
         self._pools: Mapping[str, WorkPool] = {}  # those whose runs do not tell all
         self._life_signs = LifeSigns(self._transport)
+        self._announcer = Announcer(self._transport, hide)
         self._has_version = True
         self.url = settings.address
         self.server_version: str | None = None
@@ -77,6 +82,7 @@ class PrefectApi:
         self._transport.deadline = deadline
         self._transport.server_clock = ServerClock()
         self._life_signs.begin_pass()
+        self._announcer.begin_pass()
 
     def in_flight(self) -> Listing:
         """Every in-flight flow run, or a listing whose problems say what is missing.
@@ -108,17 +114,11 @@ class PrefectApi:
         )
 
     def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
-        """These runs as they are now, a page at a time. Raises OrchestratorError."""
-        rows: dict[RunId, FlowRun] = {}
-        ids = sorted(run_ids)
-        for start in range(0, len(ids), self._lister.limit):
-            chunk = ids[start : start + self._lister.limit]
-            body = {"flow_runs": {"id": {"any_": chunk}}, "limit": len(chunk)}
-            answer = self._transport.ask("POST", "/flow_runs/filter", body)
-            for row in self._transport.decode(answer, list[RunRow], "a list of flow runs"):
-                if row.id in run_ids:
-                    rows[row.id] = flow_run(row, self._pools)
-        return rows
+        """These runs as they are now, whatever their state, a page at a time; deleted ones are missing.
+
+        Raises OrchestratorError: `rereading.Unreadable`, with the others, if there are some that cannot be read.
+        """
+        return reread(self._transport, run_ids, self._pools, self._lister.limit)
 
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         """The run's states, oldest first. Raises OrchestratorError."""
@@ -137,16 +137,39 @@ class PrefectApi:
         now = self._server_now()
         return self._life_signs.newest(run_ids, now - window, now, self._lister.limit) if run_ids else {}
 
+    def parents(self, task_run_ids: Collection[UUID]) -> Mapping[UUID, RunId]:
+        """Whose task runs these are, a page at a time; deleted ones are missing. Raises OrchestratorError."""
+        return read_parents(self._transport, task_run_ids, self._lister.limit)
+
     def settle(self, finding: Finding) -> Outcome:
-        """Re-read, compare, propose Crashed unforced, look back. Never raises OrchestratorError."""
-        monotonic, deadline = self._transport.monotonic, self._transport.deadline
-        self._transport.deadline = max(
-            deadline, monotonic() + SETTLEMENT_TIME
-        )  # half a settlement is worse than a late one
-        try:
-            return settle(self._transport, replace(finding, reason=clipped(self._hide(finding.reason), 5000)))
-        finally:
-            self._transport.deadline = deadline
+        """Re-read, compare, propose the final state unforced, look back, announce. Never raises OrchestratorError."""
+        with self._until(self._transport.monotonic() + SETTLEMENT_TIME):
+            return settle(self._transport, self._announcer, self._told(finding))
+
+    def crashed_by_us(self, within: timedelta) -> Sequence[tuple[FlowRun, str]]:
+        """Flow runs that ended within that time as Crashed, by their state message by us, and that message.
+
+        Raises OrchestratorError.
+        """
+        return read_crashed(self._transport, self._server_now() - within, self._lister.limit)
+
+    def open_task_runs(self, run_ids: Collection[RunId]) -> Sequence[TaskRun]:
+        """The task runs of these flow runs that are RUNNING or PENDING: 5,000 at most, the rest by the next call.
+
+        Raises OrchestratorError. Part of a settlement, so it and what follows may outlast the pass with that.
+        """
+        with self._until(self._transport.deadline + SETTLEMENT_TIME):
+            return read_open(self._transport, run_ids, self._lister.limit)
+
+    def settle_task_run(self, task_run: TaskRun, message: str) -> Outcome:
+        """Propose Crashed for one task run, unforced: one that has ended stays as it is. Never raises."""
+        with self._until(self._transport.deadline + SETTLEMENT_TIME):  # once for all of them: there may be thousands
+            return settle_task_run(self._transport, task_run, self._clean(message))
+
+    def resume(self, finding: Finding, crash_id: UUID) -> Outcome:
+        """Set a flow run that we crashed to AwaitingRetry, if that Crashed is still its state. Never raises."""
+        with self._until(self._transport.monotonic() + SETTLEMENT_TIME):
+            return resume(self._transport, self._told(finding), crash_id)
 
     def ping(self) -> None:
         """Address, credentials and rights to read, as a listing needs them. Raises OrchestratorError."""
@@ -155,6 +178,23 @@ class PrefectApi:
 
     def close(self) -> None:
         self._transport.close()
+
+    @contextmanager
+    def _until(self, deadline: float) -> Iterator[None]:
+        """Let this much outlast the pass: half a settlement is worse than a late one."""
+        transport, before = self._transport, self._transport.deadline
+        transport.deadline = max(before, deadline)
+        try:
+            yield
+        finally:
+            transport.deadline = before
+
+    def _told(self, finding: Finding) -> Finding:
+        """As it is told to the server."""
+        return replace(finding, reason=self._clean(finding.reason))
+
+    def _clean(self, text: str) -> str:
+        return clipped(self._hide(text), _LONGEST)
 
     def _read_pools(self, found: Harvest, problems: list[str]) -> Mapping[str, WorkPool]:
         """One call for all (200 names in each), and none if every row tells all by itself."""

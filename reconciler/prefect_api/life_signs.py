@@ -12,18 +12,38 @@ import msgspec
 import structlog
 
 from reconciler.model import Heartbeat, LifeSign, RunId
-from reconciler.prefect_api.payloads import EventCount, Time, heartbeat_resource, in_range
+from reconciler.prefect_api.payloads import Count, Time, check_known, in_range
 from reconciler.prefect_api.refusals import TooLarge
 from reconciler.prefect_api.transport import Transport
 
 _AHEAD = timedelta(minutes=1)  # the clocks of flows' hosts are not the server's
 _MOST_RESOURCES = 200
+_HEARTBEAT_OF = "prefect.flow-run."
 # Who else writes into a run's log (loggers of 3.8.8): it says nothing of the run's own process. The last one is ours.
 _OTHERS = frozenset(
     {"prefect.flow_runs.worker", "prefect.flow_runs.runner", "prefect.flow_runs.observer", "prefect.reconciler"}
 )
 
 _log = structlog.get_logger(__name__)
+
+
+class _EventCount(msgspec.Struct):
+    value: str
+    count: Count
+    start_time: Time
+    end_time: Time
+
+    def __post_init__(self) -> None:
+        check_known(self.start_time, "the first heartbeat")
+        check_known(self.end_time, "the last heartbeat")
+
+    def heartbeat(self) -> tuple[RunId, Heartbeat] | None:
+        """The run and its heartbeats; None if the events are of something else."""
+        try:
+            run_id = UUID(self.value.removeprefix(_HEARTBEAT_OF))
+        except ValueError:
+            return None
+        return run_id, Heartbeat(self.count, self.start_time, self.end_time)
 
 
 class _LogLine(msgspec.Struct):
@@ -79,7 +99,7 @@ class LifeSigns:
             "occurred": {"since": since, "until": now + _AHEAD},
         }
         if len(run_ids) <= _MOST_RESOURCES:
-            events["resource"] = {"id": [heartbeat_resource(run_id) for run_id in run_ids]}
+            events["resource"] = {"id": [f"{_HEARTBEAT_OF}{run_id}" for run_id in run_ids]}
         answer = self._transport.ask("POST", "/events/count-by/resource", {"filter": events}, accept={404, 405})
         if answer.status != httpx.codes.OK:
             self._has_events = False
@@ -87,7 +107,7 @@ class LifeSigns:
             self._said_no_events = True
             say("the Prefect server has no route for counting events, so heartbeats are not looked at")
             return None
-        rows = self._transport.decode(answer, list[EventCount], "counts of heartbeat events")
+        rows = self._transport.decode(answer, list[_EventCount], "counts of heartbeat events")
         beats = dict(beat for row in rows if (beat := row.heartbeat()) is not None)
         return {run_id: beats[run_id] for run_id in run_ids if run_id in beats}
 

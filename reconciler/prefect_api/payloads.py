@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from reconciler.model import FlowRun, Heartbeat, RunId, StateRecord, StateType
+from reconciler.model import FlowRun, StateRecord, StateType
 from reconciler.prefect_api.pools import KUBERNETES, WorkPool
 from reconciler.words import clipped, legible, one_line
 
@@ -24,7 +24,6 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
-_HEARTBEAT_OF = "prefect.flow-run."
 _NAME = 300  # characters
 _KEY = 2000  # of what is compared
 _TAGS = 20_000  # of all tags together
@@ -37,13 +36,14 @@ def in_range(time: datetime | None) -> datetime | None:
     return time if time is not None and time.year in _YEARS else None
 
 
-def _known(time: datetime, what: str) -> None:
+def check_known(time: datetime, what: str) -> None:
+    """For `__post_init__`: msgspec makes a ValueError one of its own."""
     if time.year not in _YEARS:
         raise ValueError(f"{what} is in the year {time.year}")
 
 
 def _short(value: object, what: str, limit: int = _KEY) -> None:
-    """For `__post_init__`: msgspec makes a ValueError one of its own."""
+    """As `check_known`."""
     if isinstance(value, str) and len(value) > limit:
         raise ValueError(f"{what} has {len(value)} characters")
 
@@ -61,11 +61,13 @@ class State(msgspec.Struct):
     type: StateType
     timestamp: Time
     name: str | None = None
+    message: str | None = None
     state_details: StateDetails | None = None
 
     def __post_init__(self) -> None:
-        _known(self.timestamp, "the time of its state")
+        check_known(self.timestamp, "the time of its state")
         self.name = clipped(self.name, _NAME) if self.name else None
+        self.message = legible(one_line(self.message)) if self.message and self.type.is_terminal else None
 
     @property
     def title(self) -> str:
@@ -198,29 +200,6 @@ class Transition(msgspec.Struct):
         return legible(one_line((self.details and self.details.reason) or "no reason given"))
 
 
-class EventCount(msgspec.Struct):
-    value: str
-    count: Count
-    start_time: Time
-    end_time: Time
-
-    def __post_init__(self) -> None:
-        _known(self.start_time, "the first heartbeat")
-        _known(self.end_time, "the last heartbeat")
-
-    def heartbeat(self) -> tuple[RunId, Heartbeat] | None:
-        """The run and its heartbeats; None if the events are of something else."""
-        try:
-            run_id = UUID(self.value.removeprefix(_HEARTBEAT_OF))
-        except ValueError:
-            return None
-        return run_id, Heartbeat(self.count, self.start_time, self.end_time)
-
-
-def heartbeat_resource(run_id: RunId) -> str:
-    return f"{_HEARTBEAT_OF}{run_id}"
-
-
 def flow_run(row: RunRow, pools: Mapping[str, WorkPool]) -> FlowRun:
     """The row in the project's words; `pools` are those that `wants_pool` named."""
     labels, pool = row.labels or Labels(), pools.get(row.work_pool_name or "")
@@ -246,6 +225,8 @@ def flow_run(row: RunRow, pools: Mapping[str, WorkPool]) -> FlowRun:
         retry_type=row.retry_type,
         scheduled_time=row.state.scheduled_time or row.next_scheduled_start_time,
         pool_names_place=worker_type == KUBERNETES and names_cluster,
+        state_message=row.state.message,
+        transition_id=row.state.transition,
     )
 
 

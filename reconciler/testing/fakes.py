@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from reconciler.model import (
     EXACT,
+    Action,
     ClockOffset,
     Condition,
     FlowRun,
@@ -23,8 +24,9 @@ from reconciler.model import (
     Seen,
     StateRecord,
     StateType,
+    TaskRun,
 )
-from reconciler.plan import Finding, Listing, Outcome
+from reconciler.plan import Finding, Listing, Outcome, resumption_id, transition_id
 from reconciler.ports import HOUR, OrchestratorError, Problem
 
 
@@ -107,15 +109,25 @@ class FakeScope:
 
 @dataclass
 class FakeOrchestrator:
-    """A Prefect API in memory. `written` is every settlement proposed."""
+    """A Prefect API in memory, which accepts what is proposed. `written` is every settlement proposed.
+
+    With `takes_states` a run has the state that was written from then on, and what has ended is listed no more; without
+    it, the runs stay as the test gave them.
+    """
 
     runs: list[FlowRun] = field(default_factory=list)
     past: dict[RunId, list[StateRecord]] = field(default_factory=dict)
     hearts: dict[RunId, Heartbeat] | None = field(default_factory=dict)
     signs: dict[RunId, LifeSign] = field(default_factory=dict)
+    crashed: list[tuple[FlowRun, str]] = field(default_factory=list)
     problems: tuple[str, ...] = ()
     error: OrchestratorError | None = None
     written: list[Finding] = field(default_factory=list)
+    owners: dict[UUID, RunId] = field(default_factory=dict)  # the flow run of each task run
+    task_runs: list[TaskRun] = field(default_factory=list)  # those that are open
+    written_task_runs: list[tuple[TaskRun, str]] = field(default_factory=list)  # and their messages
+    resumed: list[tuple[Finding, UUID]] = field(default_factory=list)  # and their Crashed
+    takes_states: bool = False
     url: str = "http://fake/api"
     calls: int = 0
     errors: int = 0
@@ -130,7 +142,8 @@ class FakeOrchestrator:
         self.calls += 1
         if self.error is not None:
             raise self.error
-        return Listing(runs=tuple(self.runs), problems=self.problems)
+        listed = tuple(run for run in self.runs if run.is_in_flight or not self.takes_states)
+        return Listing(runs=listed, problems=self.problems)
 
     def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
         self.calls += 1
@@ -139,8 +152,7 @@ class FakeOrchestrator:
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         self.calls += 1
         run = next(run for run in self.runs if run.id == run_id)
-        now = StateRecord(id=run.state_id, type=run.state_type, name=run.state_name, timestamp=run.state_since)
-        return [*self.past.get(run_id, ()), now]
+        return [*self.past.get(run_id, ()), _record(run)]
 
     def heartbeats(self, run_ids: Collection[RunId], window: timedelta = HOUR) -> Mapping[RunId, Heartbeat] | None:
         self.calls += 1
@@ -150,7 +162,58 @@ class FakeOrchestrator:
         self.calls += 1
         return {run_id: self.signs[run_id] for run_id in run_ids if run_id in self.signs}
 
+    def parents(self, task_run_ids: Collection[UUID]) -> Mapping[UUID, RunId]:
+        self.calls += 1
+        return {one: self.owners[one] for one in task_run_ids if one in self.owners}
+
+    def crashed_by_us(self, within: timedelta) -> Sequence[tuple[FlowRun, str]]:
+        self.calls += 1
+        return self.crashed
+
     def settle(self, finding: Finding) -> Outcome:
         self.calls += 1
         self.written.append(finding)
-        return Outcome(OutcomeKind.ACCEPTED, "")
+        state = StateType.CANCELLED if finding.action is Action.CANCEL else StateType.CRASHED
+        run = finding.run
+        return self._enter(run.id, state, state.capitalize(), transition_id(run.id, run.state_id))
+
+    def open_task_runs(self, run_ids: Collection[RunId]) -> Sequence[TaskRun]:
+        self.calls += 1
+        return [task_run for task_run in self.task_runs if task_run.flow_run_id in run_ids]
+
+    def settle_task_run(self, task_run: TaskRun, message: str) -> Outcome:
+        self.calls += 1
+        self.written_task_runs.append((task_run, message))
+        if task_run not in self.task_runs:
+            return Outcome(OutcomeKind.SETTLED_ELSEWHERE, "already CRASHED")
+        self.task_runs.remove(task_run)
+        return Outcome(OutcomeKind.ACCEPTED, "", state_id=uuid4())
+
+    def resume(self, finding: Finding, crash_id: UUID) -> Outcome:
+        self.calls += 1
+        self.resumed.append((finding, crash_id))
+        run = next((run for run in self.runs if run.id == finding.run.id), None)
+        if self.takes_states and run is not None and run.state_id != crash_id:
+            return Outcome(OutcomeKind.STATE_CHANGED, f"it is {run.state_name} by now: left alone")
+        transition = resumption_id(finding.run.id, crash_id)
+        return self._enter(finding.run.id, StateType.SCHEDULED, "AwaitingRetry", transition)
+
+    def _enter(self, run_id: RunId, state: StateType, name: str, transition: UUID) -> Outcome:
+        """The run, if it is there, has that state from now on."""
+        before, state_id = next((run for run in self.runs if run.id == run_id), None), uuid4()
+        if self.takes_states and before is not None:
+            self.past.setdefault(run_id, []).append(_record(before))
+            changes = {"state_id": state_id, "state_type": state, "state_name": name, "transition_id": transition}
+            after = replace(before, state_since=datetime.now(UTC), **changes)  # type: ignore[arg-type]
+            self.runs = [after if run is before else run for run in self.runs]
+        return Outcome(OutcomeKind.ACCEPTED, "", state_id=state_id, is_undisturbed=True)
+
+
+def _record(run: FlowRun) -> StateRecord:
+    return StateRecord(
+        id=run.state_id,
+        type=run.state_type,
+        name=run.state_name,
+        timestamp=run.state_since,
+        transition_id=run.transition_id,
+    )
