@@ -18,16 +18,22 @@ import pytest
 from reconciler.model import FlowRun, Verdict
 from reconciler.plan import Finding, Listing
 from reconciler.prefect_api import Connection, PrefectApi
+from tests.fake_orchestration import (
+    TERMINAL,
+    is_event,
+    matching_task_runs,
+    new_state,
+    propose,
+    propose_to_task_run,
+    reschedule,
+    stamp,
+    verdict,
+)
 
 Fault = Callable[[httpx.Request], httpx.Response | Exception | None]
 
 URL = "http://prefect.test:4200/api"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-_TERMINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
-
-
-def stamp(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _is_within(time: str | None, window: dict[str, str]) -> bool:
@@ -53,6 +59,8 @@ class FakePrefect:
     ignores_filter: bool = False
     has_ui: bool = True
     has_events: bool = True
+    has_labels: bool = True
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)  # by id: the server takes each once
     credentials: str | None = None
     csrf_tokens: dict[str, str] | None = None  # by client; None: switched off
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -86,16 +94,18 @@ class FakePrefect:
 
     def enter(self, run_id: str, state_type: str, name: str | None = None, **details: Any) -> dict[str, Any]:
         """What an engine or a worker does: write a state, whatever the last one was."""
-        state = {
-            "id": str(uuid4()),
-            "type": state_type,
-            "name": name or state_type.capitalize(),
-            "timestamp": stamp(self.now()),
-            "state_details": {"scheduled_time": None, "transition_id": str(uuid4())} | details,
-        }
-        self.runs[run_id] |= {"state": state, "state_type": state_type, "state_name": state["name"]}
+        state = new_state(state_type, name, self.now(), **details)
+        ended = state["timestamp"] if state_type in TERMINAL else None
+        self.runs[run_id] |= {"state": state, "state_type": state_type, "state_name": state["name"], "end_time": ended}
         self.history.setdefault(run_id, []).append(state)
         return state
+
+    def add_task_run(self, run_id: str, state_type: str = "RUNNING", child: str | None = None) -> dict[str, Any]:
+        """A task run of that flow run; `child` is the subflow that it stands for."""
+        row = {"id": str(uuid4()), "name": f"task-{len(self.task_runs)}", "flow_run_id": run_id}
+        row["state"] = new_state(state_type, None, self.now(), child_flow_run_id=child)
+        self.task_runs.append(row)
+        return row
 
     def count(self, path: str) -> int:
         return sum(request.url.path.endswith(path) for request in self.requests)
@@ -133,14 +143,19 @@ class FakePrefect:
         if root != "/api":
             return httpx.Response(404, json={"detail": "Not Found"})
         body = json.loads(request.content or b"{}")
-        if match := re.fullmatch(r"/flow_runs/([0-9a-f-]{36})(/set_state)?", path):
+        if match := re.fullmatch(r"/flow_runs/([0-9a-f-]{36})(/set_state|/labels)?", path):
+            if match[2] == "/labels" and not self.has_labels:
+                return httpx.Response(404, json={"detail": "Not Found"})
             run = self.runs.get(match[1])
             if run is None:
                 missing = {"exception_message": "Flow run not found"} if match[2] else {"detail": "Flow run not found"}
                 return httpx.Response(404, json=missing)
             if match[2]:
-                return self._set_state(run, body)
+                return self._set_state(run, body) if match[2] == "/set_state" else self._label(run, body)
             return _server_error() if match[1] in self.poisoned else httpx.Response(200, json=run)
+        if match := re.fullmatch(r"/task_runs/([0-9a-f-]{36})/set_state", path):
+            row = next((row for row in self.task_runs if row.get("id") == match[1]), None)
+            return propose_to_task_run(row, body, self.now())
         routes: dict[str, Callable[[], httpx.Response]] = {
             "/flow_runs/filter": lambda: self._filter(body),
             "/flow_runs/count": lambda: httpx.Response(200, json=len(self._matching(body))),
@@ -153,6 +168,7 @@ class FakePrefect:
             "/logs/filter": lambda: self._log_lines(body),
             "/task_runs/filter": lambda: self._task_runs(body),
             "/logs/": lambda: self._log(body),
+            "/events": lambda: self._take_events(body),
             "/admin/version": lambda: httpx.Response(200, json="3.8.8"),
             "/csrf-token": lambda: self._csrf_token(request.url.params["client"]),
         }
@@ -163,6 +179,7 @@ class FakePrefect:
         state = {} if self.ignores_filter else wanted.get("state", {})
         types, names = state.get("type", {}).get("any_"), state.get("name", {}).get("any_")
         after = wanted.get("expected_start_time", {}).get("after_", "")
+        ended = wanted.get("end_time", {}).get("after_")
         without, only = set(wanted.get("id", {}).get("not_any_", ())), wanted.get("id", {}).get("any_")
         assert all(UUID(run_id) for run_id in without)
         rows = [
@@ -171,16 +188,19 @@ class FakePrefect:
             if (types is None or run["state_type"] in types)
             and (names is None or run["state_name"] in names)
             and run["expected_start_time"] >= after
+            and (ended is None or (run["end_time"] or "") >= ended)
             and run["id"] not in without
             and (only is None or run["id"] in only)
         ]
         return sorted(rows, key=lambda run: str(run["expected_start_time"]))
 
     def _page(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        if "any_" not in body["flow_runs"].get("id", {}):
-            assert body["sort"] == "EXPECTED_START_TIME_ASC"
-        offset = body.get("offset", 0)
-        return self._matching(body)[offset : offset + body["limit"]]
+        sort, offset, rows = body.get("sort"), body.get("offset", 0), self._matching(body)
+        if sort == "END_TIME_DESC":
+            rows.sort(key=lambda run: str(run["end_time"] or ""), reverse=True)
+        elif "any_" not in body["flow_runs"].get("id", {}):
+            assert sort == "EXPECTED_START_TIME_ASC"
+        return rows[offset : offset + body["limit"]]
 
     def _filter(self, body: dict[str, Any]) -> httpx.Response:
         if body["limit"] > self.most:
@@ -196,16 +216,31 @@ class FakePrefect:
 
     def _set_state(self, run: dict[str, Any], body: dict[str, Any]) -> httpx.Response:
         assert body["force"] is False
-        proposed, current = body["state"], run["state"]
-        transition = proposed["state_details"]["transition_id"]
-        if current["state_details"]["transition_id"] == transition:
-            return _verdict("REJECT", current, "This run has already made this state transition.")
-        if current["type"] in _TERMINAL:
-            return _verdict("ABORT", current, f"Run is already in terminal state {current['type']}.")
-        if current["type"] == "CANCELLING":
-            return _verdict("REJECT", current, "Cannot transition to non-terminal state.")
-        state = self.enter(run["id"], proposed["type"], proposed["name"], transition_id=transition)
-        return _verdict("ACCEPT", state | {"message": proposed["message"]}, None)
+        proposed = body["state"]
+        if (refused := propose(run, proposed)) is not None:
+            return refused
+        if proposed["type"] == "SCHEDULED":
+            assert run["state_type"] in TERMINAL, "else no worker would pick it up"
+            reschedule(run, proposed["state_details"]["scheduled_time"])
+        state = self.enter(run["id"], proposed["type"], proposed["name"], **proposed["state_details"])
+        state["message"] = proposed["message"]
+        return verdict("ACCEPT", state, None)
+
+    def _label(self, run: dict[str, Any], labels: dict[str, Any]) -> httpx.Response:
+        """Whatever it is given; what is no plain value makes the run unreadable."""
+        if not all(isinstance(value, str | int | float | bool) for value in labels.values()):
+            self.poisoned.add(run["id"])
+        run["labels"] = {**run["labels"], **labels}
+        return httpx.Response(204)
+
+    def _take_events(self, body: list[dict[str, Any]]) -> httpx.Response:
+        if not self.has_events:
+            return httpx.Response(404, json={"detail": "Not Found"})
+        if not all(is_event(event) for event in body):
+            return httpx.Response(422, json={"exception_message": "Invalid request received."})
+        for event in body:
+            self.events.setdefault(event["id"], event)
+        return httpx.Response(204)
 
     def _pools(self, body: dict[str, Any]) -> httpx.Response:
         names = body["work_pools"]["name"]["any_"]
@@ -231,6 +266,8 @@ class FakePrefect:
         return httpx.Response(200, json=rows[body["offset"] :][: body["limit"]])
 
     def _task_runs(self, body: dict[str, Any]) -> httpx.Response:
+        if body["task_runs"].keys() <= {"id", "state"}:
+            return self._task_runs_as_asked(body)
         wanted, ((key, window),) = set(body["flow_runs"]["id"]["any_"]), body["task_runs"].items()
         if key == "end_time" and not self.knows_end_time:
             return httpx.Response(422, json={"exception_message": "Invalid request received."})
@@ -238,6 +275,13 @@ class FakePrefect:
         rows = [row for row in self.task_runs if row["flow_run_id"] in wanted and _is_within(row.get(key), window)]
         rows.sort(key=lambda row: str(row[key]), reverse=True)
         return httpx.Response(200, json=rows[body["offset"] :][: body["limit"]])
+
+    def _task_runs_as_asked(self, body: dict[str, Any]) -> httpx.Response:
+        if body["limit"] > self.most:
+            detail = f"Invalid limit: must be less than or equal to {self.most}."
+            return httpx.Response(422, json={"detail": detail})
+        rows = self.task_runs if self.ignores_filter else matching_task_runs(self.task_runs, body)
+        return httpx.Response(200, json=rows[body.get("offset", 0) :][: body["limit"]])
 
     def _log(self, body: list[dict[str, Any]]) -> httpx.Response:
         for line in body:
@@ -254,11 +298,6 @@ class FakePrefect:
 
 def _server_error() -> httpx.Response:
     return httpx.Response(500, json={"exception_message": "Internal Server Error"})
-
-
-def _verdict(status: str, state: dict[str, Any], reason: str | None) -> httpx.Response:
-    code = 201 if status == "ACCEPT" else 200
-    return httpx.Response(code, json={"status": status, "state": state, "details": {"reason": reason}})
 
 
 def failing(path: str, *answers: httpx.Response | Exception) -> Fault:
@@ -291,8 +330,9 @@ def ids(listing: Listing) -> set[str]:
     return {str(run.id) for run in listing.runs}
 
 
-def zombie(run: FlowRun) -> Finding:
-    return Finding(run=run, verdict=Verdict.ZOMBIE, rule="6", reason="Docker container 0 exited with code 137")
+def zombie(run: FlowRun, rule: str = "6", **fields: Any) -> Finding:
+    reason = "Docker container 0 exited with code 137"
+    return Finding(run=run, verdict=Verdict.ZOMBIE, rule=rule, reason=reason, **fields)
 
 
 def judged(server: FakePrefect, state_type: str = "RUNNING", name: str | None = None, **fields: Any) -> Finding:

@@ -84,6 +84,7 @@ def test_a_row_in_our_words(server: FakePrefect) -> None:
         parent_task_run_id=UUID(parent),
         tags=frozenset({"a", "b"}),
         scheduled_time=datetime(2026, 3, 1, 13, tzinfo=UTC),
+        transition_id=UUID(row["state"]["state_details"]["transition_id"]),
     )
     assert server.count("/work_pools/filter") == 0
 

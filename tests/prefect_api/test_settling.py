@@ -19,6 +19,7 @@ from tests.fake_prefect import (
     judged,
     zombie,
 )
+from tests.prefect_api.faults import lost, meanwhile
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,15 @@ def test_a_zombie_is_settled(server: FakePrefect, state_type: str, name: str | N
     assert outcome.state_before is not None
     assert outcome.state_before.id == run.state_id
     state = server.runs[str(run.id)]["state"]
+    assert (str(outcome.state_id), outcome.is_undisturbed, outcome.detail) == (state["id"], True, "")
     assert (state["type"], state["name"]) == ("CRASHED", "Crashed")
     assert state["state_details"]["transition_id"] == str(transition_id(run.id, run.state_id))
     (line,) = server.logs
     assert (line["name"], line["level"], line["flow_run_id"]) == ("prefect.reconciler", 40, str(run.id))
     assert line["message"] == finding.message
     assert datetime.fromisoformat(line["timestamp"]) == datetime.fromisoformat(state["timestamp"])
-    assert [request.method for request in server.requests] == ["GET", "POST", "GET", "POST"]
+    assert [request.method for request in server.requests] == ["GET", "POST", "GET", "POST", "POST"]
+    assert [request.url.path for request in server.requests][3:] == ["/api/logs/", "/api/events"]
     assert json.loads(server.requests[1].content)["state"]["message"] == finding.message
 
 
@@ -50,7 +53,7 @@ def test_what_must_never_be_proposed_is_not_even_asked_about(server: FakePrefect
     run = judged(server).run
     api = connect(server)
     for unfit in (
-        {"state_type": StateType.CANCELLING},
+        {"state_type": StateType.CANCELLING, "state_name": "Cancelling"},
         {"state_type": StateType.PAUSED},
         {"state_type": StateType.SCHEDULED, "state_name": "AwaitingRetry", "retry_type": "reschedule"},
         {"state_type": StateType.SCHEDULED, "state_name": "Late", "retry_type": "in_process"},
@@ -147,32 +150,47 @@ def test_two_reconcilers_at_the_same_moment(server: FakePrefect) -> None:
     assert len(server.logs) == 1
 
 
-@pytest.mark.parametrize("lost", [httpx.ReadError("reset"), httpx.ReadTimeout("slow"), httpx.Response(504)])
-def test_an_answer_that_was_lost_is_recognised_as_ours(server: FakePrefect, lost: httpx.Response | Exception) -> None:
+@pytest.mark.parametrize("answer", [httpx.ReadError("reset"), httpx.ReadTimeout("slow"), httpx.Response(504)])
+def test_an_answer_that_was_lost_is_recognised_as_ours(server: FakePrefect, answer: httpx.Response | Exception) -> None:
     finding = judged(server)
 
-    def lands_and_is_lost(request: httpx.Request) -> httpx.Response | Exception | None:
-        if not request.url.path.endswith("/set_state"):
-            return None
-        server.faults.clear()
-        server._route(request)
-        return lost
-
-    server.faults.append(lands_and_is_lost)
+    server.faults.append(lost(server, "/set_state", answer))
     outcome = connect(server).settle(finding)
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert outcome.alarm is None
     assert outcome.state_before is not None
+    assert outcome.is_last_word
     assert [state["type"] for state in server.history[str(finding.run.id)]] == ["RUNNING", "CRASHED"]
     assert len(server.logs) == 1
 
 
-@pytest.mark.parametrize("lost", [httpx.ConnectError("refused"), httpx.Response(429), httpx.Response(503)])
+@pytest.mark.parametrize(
+    ("then", "name"), [("COMPLETED", "Completed"), ("SCHEDULED", "Scheduled"), ("CANCELLED", "Cancelled")]
+)
+def test_what_was_written_is_owned_up_to_when_the_run_has_moved_on_before_we_knew(
+    server: FakePrefect, then: str, name: str
+) -> None:
+    """Otherwise nobody would count that false crash as ours."""
+    finding = judged(server)
+    run_id = str(finding.run.id)
+
+    def moves_on() -> None:
+        server.faults.append(meanwhile(run_id, lambda: server.enter(run_id, then)))
+
+    server.faults += [meanwhile("/set_state", moves_on), lost(server, "/set_state", httpx.ReadTimeout("slow"))]
+    outcome = connect(server).settle(finding)
+    assert (outcome.kind, outcome.detail) == (OutcomeKind.ACCEPTED, f"the flow run has reported {name} since")
+    assert not outcome.is_undisturbed
+    assert not outcome.is_last_word
+    assert [state["type"] for state in server.history[run_id]] == ["RUNNING", "CRASHED", then]
+
+
+@pytest.mark.parametrize("answer", [httpx.ConnectError("refused"), httpx.Response(429), httpx.Response(503)])
 def test_a_proposal_that_did_not_arrive_is_made_again_after_a_new_read(
-    server: FakePrefect, lost: httpx.Response | Exception
+    server: FakePrefect, answer: httpx.Response | Exception
 ) -> None:
     finding = judged(server)
-    server.faults.append(failing("/set_state", lost))
+    server.faults.append(failing("/set_state", answer))
     assert connect(server).settle(finding).kind is OutcomeKind.ACCEPTED
     assert [request.method for request in server.requests][:4] == ["GET", "POST", "GET", "POST"]
 
@@ -229,6 +247,7 @@ def test_a_new_attempt_that_slipped_in_alarms(server: FakePrefect) -> None:
     assert outcome.alarm is not None
     assert "it replaced Retrying of" in outcome.alarm
     assert "type RUNNING" in outcome.alarm
+    assert not outcome.is_undisturbed
 
 
 def test_a_run_that_heals_itself_is_told(server: FakePrefect) -> None:
@@ -243,11 +262,17 @@ def test_a_run_that_heals_itself_is_told(server: FakePrefect) -> None:
     outcome = connect(server).settle(finding)
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert "has reported Completed since" in outcome.detail
+    assert outcome.state_id is not None
+    assert not outcome.is_undisturbed
 
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("/flow_run_states/", "could not be checked"), ("/logs/", "no line was added to the flow run's log")],
+    [
+        ("/flow_run_states/", "could not be checked"),
+        ("/logs/", "no line was added to the flow run's log"),
+        ("/events", "no event was sent"),
+    ],
 )
 def test_after_work_that_fails_changes_nothing_but_the_detail(server: FakePrefect, path: str, words: str) -> None:
     finding = judged(server)
@@ -256,6 +281,8 @@ def test_after_work_that_fails_changes_nothing_but_the_detail(server: FakePrefec
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert words in outcome.detail + (outcome.alarm or "")
     assert (outcome.alarm is not None) is ("checked" in words), "what it replaced is for a person to look at"
+    assert outcome.is_undisturbed is ("checked" not in words)
+    assert outcome.state_id is not None
 
 
 @pytest.mark.parametrize("path", ["", "/set_state"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.real.orchestration import check_cancelled, check_families, check_resumed, connected, finding_of
 from tests.rigs.polling import wait_until
 from tests.rigs.prefect import call, read, seed_run, state_of
 from tests.rigs.reconcile import QUICK, Reconcile, process_scope
@@ -30,3 +32,19 @@ def test_a_killed_process_is_settled(old_api_url: str, tmp_path: Path) -> None:
     state = read(run)["state"]
     assert (state["type"], state["name"]) == ("CRASHED", "Crashed")
     assert "no longer exists" in state["message"]
+
+
+@pytest.mark.slow
+def test_families_ends_and_resumptions(old_api_url: str) -> None:
+    check_families(old_api_url)
+    check_cancelled(old_api_url)
+    check_resumed(old_api_url)
+
+
+@pytest.mark.slow
+def test_a_server_without_events_or_labels_is_settled_in_silence(old_api_url: str) -> None:
+    run = seed_run(old_api_url)
+    with connected(old_api_url) as api:
+        outcome = api.settle(replace(finding_of(api, run), labels_run=True))
+    assert outcome.is_last_word
+    assert outcome.detail == ""
