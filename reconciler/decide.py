@@ -70,7 +70,8 @@ def judge(case: Case, snapshot: Snapshot, policy: Policy, roots: Mapping[RunId, 
         weighed = riding(weighed, root.weighed) if root else weighed
     matter = Matter(weighed, snapshot, policy, inside, root)
     finding = next(finding for rule in RULES if (finding := rule(matter)) is not None)
-    return Judged(matter.weighed, finding, at=snapshot.taken_at, scopes=snapshot.scopes)
+    of_root = root.weighed.case if root else None
+    return Judged(matter.weighed, finding, at=snapshot.taken_at, scopes=snapshot.scopes, root=of_root)
 
 
 def rule_1_subflow(matter: Matter) -> Finding | None:

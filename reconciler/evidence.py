@@ -1,7 +1,7 @@
 """An evidence line per decision that is not HEALTHY or UNMANAGED, written when it changes: enough to decide it again.
 
-A line holds the snapshot cut down to its one run, the policy, and what breaker and rate, which look at all runs, found
-in that pass. `rejudge` gives the same finding from the line alone.
+A line holds the snapshot cut down to its one run (and the root of an in-process subflow), the policy, and what breaker
+and rate, which look at all runs, found in that pass. `rejudge` gives the same finding from the line alone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from reconciler.decide import judge
-from reconciler.guards import guarded_alone
-from reconciler.model import Condition, Guard, RunId, Verdict
+from reconciler.decide import decide_alone
+from reconciler.model import Action, Condition, Guard, RunId, Verdict
 from reconciler.plan import Breaker, CycleReport, Finding, Judged, Outcome, Policy
-from reconciler.snapshot import Snapshot
+from reconciler.snapshot import Case, Snapshot
 
 VERSION = 1
 _YEARS = 1900, 9000  # of a line that is read: ages and time zones can be reckoned with
 _Kind = TypeVar("_Kind")
+Turn = tuple[datetime, RunId, bool, int, RunId]  # see `Finding.turn`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,31 @@ class Line:
     condition: Condition | None = None
     resource: str | None = None
     outcome: Outcome | None = None
-    ahead: int = 0  # zombies of the pass that stand longer and would be settled first: what `rate` counts
+    ahead: int = 0  # zombies of the pass that would be settled first, its root among them: what `rate` counts
     breakers: tuple[Breaker, ...] = ()  # those that had tripped in the scopes looked at
     policy: Policy
-    snapshot: Snapshot  # of this run; `taken_at` is the one under which it was judged
+    snapshot: Snapshot  # of this run; `taken_at` is the one under which it was judged; `roots` has its root
 
     def __post_init__(self) -> None:
         """Refuse what `decide` could not be given."""
-        named = {look.scope for case in self.snapshot.cases for look in case.looks}
+        named = {look.scope for case in _cases(self.snapshot) for look in case.looks}
         if [case.run.id for case in self.snapshot.cases] != [self.run_id] or not named <= self.snapshot.scopes.keys():
             raise ValueError("an evidence line holds one run and the scopes that its looks name")
+
+    @property
+    def case(self) -> Case:
+        return self.snapshot.cases[0]
+
+    @property
+    def root(self) -> Case | None:
+        """Inside whose process it runs, as far as that is known."""
+        lineage = self.case.lineage
+        return self.snapshot.roots.get(lineage.root_id) if lineage and lineage.root_id else None
+
+    @property
+    def action(self) -> Action:
+        """What a settlement of it writes."""
+        return Finding(run=self.case.run, verdict=self.verdict, rule=self.rule, reason=self.reason).action
 
 
 def rejudge(line: Line, policy: Policy | None = None) -> Finding:
@@ -65,10 +80,7 @@ def rejudge(line: Line, policy: Policy | None = None) -> Finding:
     What breaker and rate look at is not in the line but what they found is: the tripped breakers stay tripped, and the
     run keeps its place among the zombies.
     """
-    policy = policy or line.policy
-    (case,) = line.snapshot.cases
-    judged = judge(case, line.snapshot, policy)
-    return guarded_alone(judged, line.snapshot, policy, line.breakers, line.ahead)
+    return decide_alone(line.snapshot, policy or line.policy, line.breakers, line.ahead)
 
 
 def lines_of(
@@ -110,7 +122,7 @@ class _Account:
     report: CycleReport
     snapshot: Snapshot
     judged: Mapping[RunId, Judged]
-    queue: list[tuple[datetime, RunId]]  # zombies in the order in which `rate` lets them through
+    queue: list[Turn]  # zombies in the order in which `rate` lets them through
 
     @classmethod
     def of(cls, report: CycleReport) -> _Account:
@@ -118,24 +130,31 @@ class _Account:
             raise ValueError("a cycle without a snapshot has decided nothing")
         zombies = (one for one in report.plan.findings if one.verdict is Verdict.ZOMBIE or one.guard is Guard.RATE)
         judged = {one.finding.run.id: one for one in report.plan.judged}
-        return cls(report, report.snapshot, judged, sorted((one.run.state_since, one.run.id) for one in zombies))
+        return cls(report, report.snapshot, judged, sorted(one.turn for one in zombies))
 
     def ahead_of(self, finding: Finding) -> int:
-        return bisect_left(self.queue, (finding.run.state_since, finding.run.id))
+        return bisect_left(self.queue, finding.turn)
 
     def snapshot_of(self, run_id: RunId) -> Snapshot:
-        """Cut the snapshot down to one run, as it was when that was judged: not always at the last look."""
-        judged, beat = self.judged[run_id], self.snapshot.heartbeats.get(run_id)
-        sign = self.snapshot.life_signs.get(run_id)
-        case = judged.weighed.case
+        """Cut the snapshot down to one run and its root, as when it was judged: not always at the last look."""
+        judged = self.judged[run_id]
+        case, root = judged.weighed.case, judged.root
+        cases = (case, root) if root else (case,)
+        run_ids, beats, signs = {one.run.id for one in cases}, self.snapshot.heartbeats, self.snapshot.life_signs
         return replace(
             self.snapshot,
             taken_at=judged.at,
             cases=(case,),
-            scopes={look.scope: judged.scopes[look.scope] for look in case.looks},
-            heartbeats={run_id: beat} if beat else {},
-            life_signs={run_id: sign} if sign else {},
+            roots={root.run.id: root} if root else {},
+            scopes={look.scope: judged.scopes[look.scope] for one in cases for look in one.looks},
+            heartbeats={one: beat for one, beat in beats.items() if one in run_ids},
+            life_signs={one: sign for one, sign in signs.items() if one in run_ids},
         )
+
+
+def _cases(snapshot: Snapshot) -> Iterator[Case]:
+    yield from snapshot.cases
+    yield from snapshot.roots.values()
 
 
 @dataclass

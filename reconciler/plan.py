@@ -23,7 +23,7 @@ from reconciler.model import (
     TaskRun,
     Verdict,
 )
-from reconciler.snapshot import ScopeView, Snapshot
+from reconciler.snapshot import Case, ScopeView, Snapshot
 from reconciler.weigh import Weighed
 
 RESUMED_CAUSES = frozenset(
@@ -169,6 +169,7 @@ class Judged:
     finding: Finding
     at: datetime  # ours: the `taken_at` of the snapshot under which it was judged
     scopes: Mapping[str, ScopeView] = field(repr=False, compare=False)  # as they were then
+    root: Case | None = field(default=None, repr=False, compare=False)  # of an in-process subflow, as it was then
 
     @property
     def died_by(self) -> datetime | None:

@@ -24,6 +24,7 @@ from reconciler.model import (
 from reconciler.plan import Finding, Listing, Outcome
 
 HOUR = timedelta(hours=1)
+_NAMED = 3
 
 
 class AdapterError(Exception):
@@ -39,6 +40,17 @@ class Misconfigured(AdapterError):
 
 class OrchestratorError(Exception):
     """The Prefect API could not be asked, or did not answer. The text is one sentence for the operator."""
+
+
+class Unreadable(OrchestratorError):
+    """These flow runs are there, as far as is known, and cannot be read. `rows` are the others that were asked for."""
+
+    def __init__(self, unread: Mapping[RunId, str], rows: Mapping[RunId, FlowRun]) -> None:
+        self.run_ids, self.rows = frozenset(unread), rows
+        named = [str(run_id) for run_id in sorted(unread)]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        runs = "flow run" if len(named) == 1 else "flow runs"
+        super().__init__(f"{runs} {', '.join(named[:_NAMED])}{more} cannot be read: {unread[min(unread)]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,10 @@ class Orchestrator(Protocol):
         """Every in-flight flow run, or a listing whose problems say what is missing."""
 
     def reread(self, run_ids: Collection[RunId]) -> Mapping[RunId, FlowRun]:
-        """Give these runs as they are now, whatever their state, a page at a time; deleted ones are missing."""
+        """Give these runs as they are now, whatever their state, a page at a time; deleted ones are missing.
+
+        Raises Unreadable, with the others, if some of them are there and cannot be read.
+        """
 
     def history(self, run_id: RunId) -> Sequence[StateRecord]:
         """The run's states, oldest first."""

@@ -60,6 +60,8 @@ class Settling:
                 return None
             kind = OutcomeKind.STATE_CHANGED if of_root.kind is OutcomeKind.ACCEPTED else of_root.kind
             return Outcome(kind, "it was not proposed, for the flow run that it runs in was not settled for good")
+        if not finding.inside.state_type.is_terminal:
+            return Outcome(OutcomeKind.STATE_CHANGED, "it was not proposed, for its root was not settled")
         return self._came_back(finding.inside)
 
     def _came_back(self, root: FlowRun) -> Outcome | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from reconciler.model import Action, FlowRun, RunId, StateRecord, Verdict
 from reconciler.plan import Finding, Mode, Outcome, Policy, announced_resumption, transition_id
-from reconciler.ports import Orchestrator
+from reconciler.ports import Orchestrator, Unreadable
 from reconciler.resuming import resumption_of
 
 _OF_LATE = timedelta(hours=1)
@@ -75,7 +75,10 @@ class Unfinished:
 
 def still_so(orchestrator: Orchestrator, written: Mapping[RunId, Written]) -> dict[RunId, Written]:
     """Those that still have the state that we wrote. Raises OrchestratorError."""
-    now = orchestrator.reread(written.keys())
+    try:
+        now = orchestrator.reread(written.keys())
+    except Unreadable as error:
+        now = error.rows
     return {run_id: one for run_id, one in written.items() if run_id in now and now[run_id].state_id == one.state_id}
 
 

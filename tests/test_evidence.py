@@ -134,7 +134,8 @@ class TestADecisionIsMadeAgainFromItsLine:
         one = end(bench)
         (line,) = self.only(tmp_path, bench.run(), Verdict.ZOMBIE)
         assert (line.rule, line.condition, line.resource) == ("6", "EXITED", f"res-{one.id}")
-        assert line.outcome == Outcome(OutcomeKind.ACCEPTED, "")
+        assert line.outcome
+        assert (line.outcome.kind, line.outcome.detail) == (OutcomeKind.ACCEPTED, "")
         assert (line.version, line.reconciler, line.configuration, line.dry_run) == (1, "0.1.0", "abc", False)
 
     def test_removed_and_settled(self, benches: Benches, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,19 +14,19 @@ from reconciler.account.explained import (
     ForecastTold,
     GuardTold,
     LifeTold,
-    LineTold,
     RunTold,
     StageTold,
 )
+from reconciler.account.family import children_told, count_of_children, inside_told, orphans_told, settlement_told
 from reconciler.account.forecast import Forecast, forecast_of
 from reconciler.account.forms import NAME, Form
-from reconciler.account.replay import NoEvidence, files, records
+from reconciler.account.recorded import recorded_of
 from reconciler.account.views import scopes_told
 from reconciler.attempts import attempt_of
 from reconciler.evidence import Line, lines_of
 from reconciler.guards import Watchman
 from reconciler.model import EXACT, ClockOffset, FlowRun, Guard, RunId, RunMapping, StateRecord, StateType, Verdict
-from reconciler.plan import CycleReport, Judged, transition_id
+from reconciler.plan import CycleReport, Judged, resumption_id, transition_id
 from reconciler.snapshot import Snapshot
 
 RULES = {
@@ -42,7 +41,7 @@ RULES = {
     "9": "it is being cancelled for too long",
     "10": "its resource has ended or is missing, and something is still awaited",
 }
-_LINES, _SETTLEMENTS = 3, 5  # the last ones
+_PROBLEMS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,9 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
     clock = snapshot.server_clock if snapshot else EXACT
     line = _line(report, run_id) if judged else None
     history = _history(judged, sources)
-    lines, settlements, note = _evidence(run_id, sources.folder, form)
+    recorded = recorded_of(run_id, sources.folder, form)
+    made = forecast_of(line, history or None) if line else None
+    children = count_of_children(run_id, snapshot) if snapshot else 0
     return Explanation(
         id=str(run_id),
         at=form.time(line.snapshot.taken_at if line else report.ended_at),
@@ -74,13 +75,18 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
         attempt=_attempt(run_id, history, clock, form) if history else None,
         attempt_note=form.text(_why_no_attempt(judged, history)),
         decision=_decision(report, judged, line, form) if judged and line else None,
-        forecast=_forecast(forecast_of(line, history or None), form) if line else None,
+        forecast=_forecast(made, form) if made else None,
+        settlement=settlement_told(made, line, children) if made and line else None,
+        inside=inside_told(line, snapshot, form) if line and snapshot else None,
+        children=children_told(run_id, snapshot, form) if snapshot else (),
+        child_count=children,
+        orphans=orphans_told(run, report, clock, form) if run else (),
         scopes=scopes_told(line, history, sources.mappings or {}, report.scopes, form) if line else (),
         life=_life(line, form) if line else None,
-        evidence=lines,
-        settlements=settlements,
-        evidence_note=note,
-        problems=tuple(form.text(problem) for problem in [sources.problem, *report.problems[:_LINES]] if problem),
+        evidence=recorded.last,
+        settlements=recorded.settlements,
+        evidence_note=recorded.note,
+        problems=tuple(form.text(problem) for problem in [sources.problem, *report.problems[:_PROBLEMS]] if problem),
     )
 
 
@@ -139,11 +145,13 @@ def _attempt(run_id: RunId, history: tuple[StateRecord, ...], clock: ClockOffset
     begins = pending[0] + sum(after and not before for before, after in pairwise(pending))
     ours = {transition_id(run_id, record.id) for record in history}
     crashes = (one for one in history if one.type is StateType.CRASHED and one.transition_id in ours)
+    again = {resumption_id(run_id, record.id) for record in history}
     return AttemptTold(
         number=max(begins, 1),
         began=form.time(clock.to_ours(attempt_of(history).began)),
         states=len(history),
         crashed_by_us=tuple(form.time(clock.to_ours(one.timestamp)) for one in crashes),
+        resumed_by_us=tuple(form.time(clock.to_ours(one.timestamp)) for one in history if one.transition_id in again),
     )
 
 
@@ -214,37 +222,6 @@ def _why_no_life(snapshot: Snapshot) -> str:
     errors = [error for error in (snapshot.heartbeats_error, snapshot.life_signs_error) if error]
     if errors:
         return "could not be read: " + "; ".join(errors)
-    (case,) = snapshot.cases
-    if case.first_look is None:
+    if snapshot.cases[0].first_look is None:
         return "not read: only those of suspects are"
     return "" if snapshot.has_heartbeats else "this Prefect server counts no heartbeats"
-
-
-def _evidence(run_id: RunId, folder: Path | None, form: Form) -> tuple[tuple[LineTold, ...], tuple[LineTold, ...], str]:
-    """The last lines of the run, the settlements among all of its lines, and why there are none."""
-    last, settled = deque[Line](maxlen=_LINES), deque[Line](maxlen=_SETTLEMENTS)
-    mark, note = str(run_id).encode(), ""
-    try:
-        for record in records(files(folder)) if folder else ():
-            line = record.line() if mark in record.text else None
-            if line is not None and line.run_id == run_id:
-                last.append(line)
-                settled += [line] if line.outcome else []
-    except NoEvidence:
-        pass
-    except OSError as error:
-        note = f"our evidence could not be read ({error}): run this as the service's user"
-    return tuple(_told(one, form) for one in last), tuple(_told(one, form) for one in settled), form.text(note)
-
-
-def _told(line: Line, form: Form) -> LineTold:
-    return LineTold(
-        written_at=form.time(line.written_at),
-        verdict=line.verdict,
-        rule=line.rule,
-        guard=line.guard,
-        reason=form.text(line.reason),
-        dry_run=line.dry_run,
-        outcome=line.outcome.kind if line.outcome else None,
-        detail=form.text(line.outcome.detail) if line.outcome else "",
-    )

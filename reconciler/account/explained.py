@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.model import AbsenceCounts, Condition, Guard, OutcomeKind, Place, Verdict
+from reconciler.model import AbsenceCounts, Action, Cause, Condition, Guard, OutcomeKind, Place, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,58 @@ class AttemptTold:
     began: datetime
     states: int  # in the history
     crashed_by_us: tuple[datetime, ...] = ()
+    resumed_by_us: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideTold:
+    """In whose process a subflow runs. What is None could not be told; `note` says why."""
+
+    parent_id: str | None
+    parent_name: str | None  # None also: nothing had to be read of it
+    depth: int  # 1: its parent is its root
+    root_id: str | None
+    root_name: str | None
+    root_state_type: str | None
+    root_state_name: str | None
+    root_since: datetime | None
+    vouched: str  # what says that the root's process has ended; empty while the root has no final state
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildTold:
+    """A subflow in flight inside the run's process."""
+
+    id: str
+    name: str
+    depth: int  # 1: the run is its parent
+    state_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanTold:
+    """What lives on of a run that has ended."""
+
+    scope: str
+    resource: str
+    removal: str  # the command that would remove it; empty if there is none
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementTold:
+    """What a settlement would write, and do besides."""
+
+    action: Action
+    written: str  # "set to Crashed"
+    cause: Cause | None
+    task_runs: bool  # those that are Running or Pending are set to Crashed
+    subflows: int  # so many in flight share its fate
+    resumption_number: int | None  # None: it is not resumed
+    resumption_most: int | None
+    resumption_delay_seconds: float | None
+    labels: bool  # the labels of the event are put on the flow run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +123,7 @@ class SightingTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeTold:
-    """One scope: what it claims of the run, and what it saw."""
+    """One scope: what it claims of the run (of a subflow: of its root), and what it saw."""
 
     name: str
     adapter: str
@@ -156,6 +208,7 @@ class LineTold:
     guard: Guard | None
     reason: str
     dry_run: bool
+    written: str  # what an accepted settlement of it did: "set to Crashed"
     outcome: OutcomeKind | None
     detail: str
 
@@ -173,6 +226,11 @@ class Explanation:
     attempt_note: str  # why nothing is said of its attempt
     decision: DecisionTold | None
     forecast: ForecastTold | None
+    settlement: SettlementTold | None  # None: none is to be expected
+    inside: InsideTold | None  # None: it runs in no other run's process
+    children: tuple[ChildTold, ...]  # the first ones
+    child_count: int
+    orphans: tuple[OrphanTold, ...]
     scopes: tuple[ScopeTold, ...]
     life: LifeTold | None
     evidence: tuple[LineTold, ...]  # the last lines, oldest first

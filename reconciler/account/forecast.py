@@ -8,12 +8,12 @@ and where two of them differ the change is narrowed down.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from reconciler.account.remedies import ENDLESS, SWITCHES, needed_evidence
+from reconciler.account.remedies import ENDLESS, needed_evidence, switch_of
 from reconciler.evidence import Line, every, lines_of, rejudge
 from reconciler.model import Heartbeat, RunId, StateRecord, StateType, Verdict
 from reconciler.plan import CycleReport, Finding
@@ -63,6 +63,7 @@ class Forecast:
     passes_before: int = 0  # so many passes settle only those ahead: at most `max_settlements` in each
     needed: str = ""  # what must change, if time alone does not do it
     then_at: datetime | None = None  # when it is settled if that, being the operator's to change, is changed
+    settlement: Finding | None = None  # what is settled then
 
 
 def forecast(report: CycleReport, run_id: RunId, history: tuple[StateRecord, ...] | None = None) -> Forecast:
@@ -83,10 +84,10 @@ def forecast_of(line: Line, history: tuple[StateRecord, ...] | None = None) -> F
     stages = tuple(islice(future.stages(), _MOST_STAGES))
     last, passes = stages[-1], line.ahead // max(line.policy.max_settlements, 1)
     if last.finding.verdict is Verdict.ZOMBIE:
-        return Forecast(stages=stages, acts_at=last.at, ahead=line.ahead, passes_before=passes)
-    switch = SWITCHES.get(last.finding.guard) if last.finding.guard else None
+        return Forecast(stages=stages, acts_at=last.at, ahead=line.ahead, passes_before=passes, settlement=last.finding)
+    switch = switch_of(line, last.finding)
     if switch is None:
-        return Forecast(stages=stages, acts_at=None, needed=needed_evidence(future.snapshot, last.finding))
+        return Forecast(stages=stages, acts_at=None, needed=needed_evidence(line, last.finding))
     needed, changed = switch(line, last.finding)
     then = forecast_of(changed, history)
     needed = f"{needed}; and then {then.needed}" if then.needed else needed
@@ -97,6 +98,7 @@ def forecast_of(line: Line, history: tuple[StateRecord, ...] | None = None) -> F
         passes_before=passes,
         needed=needed,
         then_at=then.acts_at or then.then_at,
+        settlement=then.settlement,
     )
 
 
@@ -141,21 +143,22 @@ class _Future:
 
     def _pass(self, began: datetime) -> Stage:
         """One whole pass that begins then and sees the same, as `cycle.py` makes it."""
-        (case,) = self.snapshot.cases
-        found = self._judged(began, replace(case, history=None, history_error=None, first_look=None))
+        found = self._judged(began, lambda case: replace(case, history=None, history_error=None, first_look=None))
         if not found.is_suspect:
             return Stage(began, found)
-        case = replace(case, history=self._history(case), first_look=None)
-        found = self._judged(began, case)
+        found = self._judged(began, self._read)
         if not found.is_suspect:
             return Stage(began, found)
         ended = began + self.line.policy.confirm_after if found.wants_time else began
-        return Stage(ended, self._judged(ended, replace(case, first_look=self._first_look(case, began))))
+        return Stage(ended, self._judged(ended, lambda case: self._seen_twice(case, began)))
 
-    def _judged(self, at: datetime, case: Case) -> Finding:
+    def _judged(self, at: datetime, as_: Callable[[Case], Case]) -> Finding:
+        """Judge it, and its root if it runs inside another, as far as both are known by then."""
         beats = {run_id: beat for run_id, beat in self.snapshot.heartbeats.items() if self._is_kept(beat, at)}
         scopes = {name: self._scope(view) for name, view in self.snapshot.scopes.items()}
-        snapshot = replace(self.snapshot, taken_at=at, cases=(case,), heartbeats=beats, scopes=scopes)
+        cases = tuple(as_(case) for case in self.snapshot.cases)
+        roots = {run_id: as_(root) for run_id, root in self.snapshot.roots.items()}
+        snapshot = replace(self.snapshot, taken_at=at, cases=cases, roots=roots, heartbeats=beats, scopes=scopes)
         return rejudge(replace(self.line, snapshot=snapshot, ahead=0))
 
     def _is_kept(self, beat: Heartbeat, at: datetime) -> bool:
@@ -165,6 +168,13 @@ class _Future:
         """A breaker that tripped in this pass is remembered by the next."""
         tripped = any(breaker.scope == view.name for breaker in self.line.breakers)
         return replace(view, breaker_since=self.now) if tripped and view.breaker_since is None else view
+
+    def _read(self, case: Case) -> Case:
+        return replace(case, history=self._history(case), first_look=None)
+
+    def _seen_twice(self, case: Case, at: datetime) -> Case:
+        case = self._read(case)
+        return replace(case, first_look=self._first_look(case, at))
 
     def _first_look(self, case: Case, at: datetime) -> FirstLook:
         weighed = weigh(case, self.snapshot)
@@ -176,9 +186,9 @@ class _Future:
         """What a pass would read. If nobody has read it yet: one attempt, since the run was made."""
         if case.history is not None or case.history_error is not None:
             return case.history
-        if self.history:
-            return self.history
         run = case.run
+        if self.history and run.id == self.line.run_id:
+            return self.history
         return (
             StateRecord(id=run.id, type=StateType.PENDING, name="Pending", timestamp=run.created),
             StateRecord(id=run.state_id, type=run.state_type, name=run.state_name, timestamp=run.state_since),
@@ -186,8 +196,9 @@ class _Future:
 
     def _moments(self) -> list[datetime]:
         """When a pass may find something else: each known time and each wait after it; and a grid besides."""
-        known = [replace(case, history=None) for case in self.snapshot.cases]
-        times = {self.now, *every((replace(self.snapshot, cases=tuple(known)), *self.line.breakers), datetime)}
+        known = [replace(case, history=None) for case in (*self.snapshot.cases, *self.snapshot.roots.values())]
+        snapshot = replace(self.snapshot, cases=tuple(known), roots={})
+        times = {self.now, *every((snapshot, *self.line.breakers), datetime)}
         clocks = [self.snapshot.server_clock, *(view.clock for view in self.snapshot.scopes.values())]
         times |= {clock.to_ours(time) for clock in clocks if clock.offset for time in times}
         waits = {_NOW, *every(self.line.policy, timedelta), *(view.lag for view in self.snapshot.scopes.values())}

@@ -7,11 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.account.forecast import forecast_of
-from reconciler.decide import judge
 from reconciler.evidence import Line, rejudge
 from reconciler.guards import Watchman
 from reconciler.model import Guard, Verdict
 from reconciler.plan import Finding, Mode, Policy
+from reconciler.weigh import weigh
 
 # What they hold is a zombie, were it not that nothing may be written there.
 _SHADOWED = frozenset({Guard.TRUST, Guard.MODE})
@@ -24,6 +24,7 @@ class Effect(StrEnum):
     SOONER = "settled sooner"
     LATER = "settled later"
     NEVER = "never settled"  # not within a day, by time alone
+    RESUMED = "resumed after it was settled"
     OTHERWISE = "judged otherwise"
 
 
@@ -36,7 +37,7 @@ def judged_under(policy: Policy, line: Line, again: Finding) -> tuple[Finding, E
     line = replace(line, breakers=tuple(one for one in line.breakers if one.trips(policy)))
     other, was_shadowed = rejudge(line, policy), is_shadowed(again)
     if other.verdict is Verdict.ZOMBIE:
-        return other, Effect.NONE if again.verdict is Verdict.ZOMBIE else Effect.SOONER, None
+        return other, _of_zombie(again, other), None
     if again.verdict is Verdict.ZOMBIE or (was_shadowed and not is_shadowed(other)):
         changed = replace(line, policy=policy)
         then = forecast_of(_in_force(changed) if was_shadowed else changed).acts_at
@@ -45,6 +46,12 @@ def judged_under(policy: Policy, line: Line, again: Finding) -> tuple[Finding, E
         return other, Effect.SOONER if _is_written(other, line, policy) else Effect.OTHERWISE, None
     same = (other.verdict, other.rule, other.guard) == (again.verdict, again.rule, again.guard)
     return other, Effect.NONE if same else Effect.OTHERWISE, None
+
+
+def _of_zombie(again: Finding, other: Finding) -> Effect:
+    if again.verdict is not Verdict.ZOMBIE:
+        return Effect.SOONER
+    return Effect.RESUMED if other.resumption and not again.resumption else Effect.NONE
 
 
 def is_shadowed(finding: Finding) -> bool:
@@ -65,8 +72,7 @@ def _in_force(line: Line) -> Line:
 
 def _is_written(suspect: Finding, line: Line, policy: Policy) -> bool:
     """Whether nothing that a person has switched would hold the zombie that the suspect may turn out to be."""
-    (case,) = line.snapshot.cases
-    weighed = judge(case, line.snapshot, policy).weighed
+    weighed = weigh(line.root or line.case, line.snapshot)  # a subflow is where its root is
     watchman = Watchman(line.snapshot, policy, {})
     switches = (watchman.selection, watchman.opt_out, watchman.trust, watchman.mode)
     return all(speaks(weighed, suspect) is None for speaks in switches)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from reconciler.evidence import Line
-from reconciler.model import Guard, Verdict
+from reconciler.model import Guard, StateType, Verdict
 from reconciler.plan import Finding, Mode, Policy
 from reconciler.snapshot import Case, Look, Snapshot
 from reconciler.weigh import weigh
@@ -16,31 +17,52 @@ from reconciler.weigh import weigh
 ENDLESS = frozenset({Guard.AGAIN, Guard.LISTING, Guard.SELECTION, Guard.OPT_OUT, Guard.TRUST, Guard.MODE})
 
 
-def needed_evidence(snapshot: Snapshot, finding: Finding) -> str:
-    """What would change a verdict that time does not."""
+Switch = Callable[[Line, Finding], tuple[str, Line]]  # what to write in the configuration, and the line under that
+
+
+def switch_of(line: Line, finding: Finding) -> Switch | None:
+    """What a person may switch to have it settled; None: nothing."""
+    if finding.guard is not None:
+        return SWITCHES.get(finding.guard)
+    if finding.verdict is not Verdict.HELD:
+        return None
+    is_cancelling = finding.run.state_type is StateType.CANCELLING  # also of a subflow: it takes its root's rule
+    opt_in = "finish_cancelling" if is_cancelling else _OPT_INS.get(finding.rule)
+    return None if opt_in is None or getattr(line.policy, opt_in) else partial(_opted_in, opt_in)
+
+
+def needed_evidence(line: Line, finding: Finding) -> str:
+    """What would change a verdict that neither time nor a switch does."""
     if finding.guard is not None:
         return _EVIDENCE.get(finding.guard, f"that nothing speaks against it any more ({finding.guard})")
     if finding.verdict is Verdict.HEALTHY:
         return "an end: nothing is written while its resource, or its parent, lives"
-    if finding.rule == "1":
-        return f"nothing of its own: {finding.reason}"
     if finding.verdict is Verdict.UNMANAGED:
-        nameless = finding.run.pid is None and finding.run.work_pool is None
-        nothing = "nothing that can be configured: neither pid nor work pool says where it runs"
-        return nothing if nameless else "what its reason says: the configuration, or that its resource is seen once"
+        return _managing(finding)
     if finding.verdict is Verdict.UNKNOWN:
-        return f"an answer {_silent(snapshot, finding)}"
+        return f"an answer {_silent(line, finding)}"
     if finding.verdict is Verdict.HELD:
-        return f"a person: what rule {finding.rule} finds is shown, and never written"
-    (case,) = snapshot.cases
-    if case.history and case.history[-1].id != finding.run.state_id:
+        root = f"what its root needs (`reconcile explain {finding.root}`)"
+        return root if finding.root else f"a person: what rule {finding.rule} finds is shown, and not written"
+    if line.case.history and line.case.history[-1].id != finding.run.state_id:
         return "another look: its state changed while it was looked at"
     return "something else than time: nothing is due within 24 h"
 
 
-def _silent(snapshot: Snapshot, finding: Finding) -> str:
-    """Who could not tell: the scopes of which rule 4 says so, or the history."""
-    (case,) = snapshot.cases
+def _managing(finding: Finding) -> str:
+    head = finding.inside or finding.run  # a subflow runs where its root does
+    if finding.rule == "1" and finding.inside is None:
+        return f"nothing that can be configured: {finding.reason}"
+    if head.pid is None and head.work_pool is None:
+        return "nothing that can be configured: neither pid nor work pool says where it runs"
+    return "what its reason says: the configuration, or that its resource is seen once"
+
+
+def _silent(line: Line, finding: Finding) -> str:
+    """Who could not tell: the scopes of which rule 4 says so (of a subflow: about its root), or the history."""
+    case, snapshot = line.root or line.case, line.snapshot
+    if case.lineage is not None and case.lineage.error is not None:
+        return "about the flow run that it runs in"
     names = [look.scope for look in case.looks if any(text in finding.reason for text in _doubts(case, look, snapshot))]
     named = " and ".join(f"scope '{name}'" for name in names)
     return f"of {named}" if named else "about its state history"
@@ -57,6 +79,15 @@ _EVIDENCE = {
     Guard.LISTING: "a list of flow runs that does not break off",
     Guard.LIFE_SIGN: "an answer about its life signs",
 }
+
+
+# Rules that only find, unless the operator has them settled.
+_OPT_INS = {"8": "crash_pending", "9": "finish_cancelling"}
+
+
+def _opted_in(name: str, line: Line, finding: Finding) -> tuple[str, Line]:
+    del finding
+    return f"{name} = true under [policy]", replace(line, policy=replace(line.policy, **{name: True}))  # type: ignore[arg-type]
 
 
 def _settling(line: Line, finding: Finding) -> tuple[str, Line]:
@@ -98,7 +129,7 @@ def _with_scope(line: Line, name: str, **changes: Any) -> Line:
 
 
 # What a person may switch: told with what would follow.
-SWITCHES: Mapping[Guard, Callable[[Line, Finding], tuple[str, Line]]] = {
+SWITCHES: Mapping[Guard, Switch] = {
     Guard.MODE: _settling,
     Guard.SELECTION: _selected,
     Guard.OPT_OUT: _taken_in,

@@ -26,7 +26,7 @@ from reconciler.settings.problems import in_words, similar
 
 _FILE = "evidence.jsonl"
 KEYS = tuple(one.name for one in fields(Policy) if one.name in PolicySettings.model_fields)
-_LISTS = frozenset(one.name for one in fields(Policy) if one.name.startswith(("include_", "exclude_")))
+_LISTS = frozenset(key for key in KEYS if isinstance(getattr(Policy(), key), frozenset))
 
 
 class BadChange(ValueError):

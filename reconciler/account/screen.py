@@ -13,7 +13,6 @@ from reconciler.account.explained import (
     AttemptTold,
     DecisionTold,
     Explanation,
-    ForecastTold,
     LifeTold,
     LineTold,
     RunTold,
@@ -21,12 +20,14 @@ from reconciler.account.explained import (
     SeenTold,
     SightingTold,
 )
-from reconciler.model import OutcomeKind, Place, Verdict
+from reconciler.account.family_screen import family_entries
+from reconciler.account.future_screen import future_entries
+from reconciler.model import OutcomeKind, Place
 from reconciler.words import moment, span
 
 WIDTH, HEIGHT = 100, 40
 _LABEL = 11
-_SCOPES, _SEEN, _SIGHTED, _STAGES, _EVIDENCE = 2, 2, 1, 4, 3  # shown; --json has them all
+_SCOPES, _SEEN, _SIGHTED, _EVIDENCE = 2, 2, 1, 3  # shown; --json has them all
 _LONG, _LONG_LINES, _SHORT_LINES = frozenset({"verdict", "guards", "acts"}), 5, 3
 _STYLES = {"ZOMBIE": "bold red", "HELD": "yellow", "UNKNOWN": "magenta", "WAITING": "cyan", "HEALTHY": "green"}
 _PLACES = {
@@ -64,7 +65,8 @@ def _styled(line: str) -> Text:
 def _folded(label: str, text: str, width: int) -> list[str]:
     """Fold to a few lines, all but the first indented."""
     most = _LONG_LINES if label in _LONG else _SHORT_LINES
-    folded = wrap(text, width - _LABEL, max_lines=most, placeholder=" ...") or [""]
+    # ids are copied, so they stay in one piece
+    folded = wrap(text, width - _LABEL, max_lines=most, placeholder=" ...", break_on_hyphens=False) or [""]
     return [f"{label if number == 0 else '':<{_LABEL}}{part}" for number, part in enumerate(folded)]
 
 
@@ -76,6 +78,7 @@ def _entries(told: Explanation) -> Iterator[Entry]:
     attempt = _attempt(told.attempt, now) if told.attempt else told.attempt_note
     if told.run:
         yield "attempt", attempt
+    yield from family_entries(told, now)
     yield from _scopes(told.scopes, now)
     if told.life:
         yield "life signs", _life(told.life, now)
@@ -84,7 +87,7 @@ def _entries(told: Explanation) -> Iterator[Entry]:
     else:
         yield "not judged", told.not_judged
     if told.forecast:
-        yield from _forecast(told.forecast, now)
+        yield from future_entries(told.forecast, told.settlement, now)
     yield from _ours(told, now)
     for problem in [problem for problem in told.problems if problem != told.not_judged][:1]:
         yield "incomplete", problem
@@ -103,6 +106,8 @@ def _run(run: RunTold, now: datetime) -> Iterator[Entry]:
 
 def _attempt(attempt: AttemptTold, now: datetime) -> str:
     crashed = [f"crashed by us at {moment(time, now)}" for time in attempt.crashed_by_us[-1:]]
+    again = attempt.resumed_by_us
+    crashed += [f"resumed by us {len(again)} time{'s'[: len(again) > 1]}, last {_ago(again[-1], now)}"] if again else []
     states = f"{attempt.states} state{'' if attempt.states == 1 else 's'} in its history"
     return ", ".join([f"number {attempt.number}, began {_ago(attempt.began, now)}", states, *crashed])
 
@@ -187,35 +192,6 @@ def _decision(decision: DecisionTold) -> Iterator[Entry]:
         yield "breaker", breaker
 
 
-def _forecast(made: ForecastTold, now: datetime) -> Iterator[Entry]:
-    later = [
-        f"{moment(stage.at, now)} {stage.verdict}{f' ({stage.guard})' if stage.guard else ''}: {stage.why}"
-        for stage in made.stages[1:_STAGES]
-        if stage.verdict is not Verdict.ZOMBIE
-    ]
-    if later:
-        yield "then", "; ".join(later)
-    if made.acts_at is not None:
-        at = "now" if made.acts_at <= now else f"{moment(made.acts_at, now)}, in {span(made.acts_at - now)}"
-        yield "acts", f"if nothing changes: set to Crashed {_by_which(made, at, made.acts_at, now)}"
-        return
-    then = ""
-    if made.then_at is not None:
-        at = "now" if made.then_at <= now else f"at {moment(made.then_at, now)}"
-        then = f"; then {_by_which(made, at, made.then_at, now)}"
-    yield "acts", f"not by time alone; needed is {made.needed}{then}"
-
-
-def _by_which(made: ForecastTold, at: str, time: datetime, now: datetime) -> str:
-    """By which pass: those that stand longer come first, and a pass settles only so many."""
-    behind = f"after {made.ahead} that stand longer" if made.ahead else ""
-    if not made.passes_before:
-        return f"{at}, by the first pass that ends then{f', {behind}' if behind else ''}"
-    passes = f"{made.passes_before} more pass{'' if made.passes_before == 1 else 'es'}"
-    soonest = f"not before {moment(time, now)}, " if time > now else ""
-    return f"{soonest}by the pass that comes after {passes}, {behind}"
-
-
 def _ours(told: Explanation, now: datetime) -> Iterator[Entry]:
     shown = told.evidence[-_EVIDENCE:]
     for line in shown:
@@ -234,7 +210,7 @@ def _line(line: LineTold, now: datetime) -> str:
     done = ""
     if line.outcome is not None:
         detail = f", {line.detail}" if line.detail else ""
-        done = "set to Crashed" if line.outcome is OutcomeKind.ACCEPTED else line.outcome.lower().replace("_", " ")
+        done = line.written if line.outcome is OutcomeKind.ACCEPTED else line.outcome.lower().replace("_", " ")
         done = f" -> {done}{detail}"
     return f"{moment(line.written_at, now)} {what}{done}: {line.reason}"
 

@@ -18,6 +18,7 @@ _WHAT = {  # in the order of the summary
     Effect.SOONER: "would have been settled sooner, or settled at all",
     Effect.LATER: "would have been settled later",
     Effect.NEVER: "would not have been settled within 24 h",
+    Effect.RESUMED: "would have been resumed after they were settled",
     Effect.OTHERWISE: "would have been judged otherwise, and not settled either way",
 }
 
@@ -107,7 +108,9 @@ def _plain(text: str, limit: int) -> str:
 
 def _decision(finding: Finding) -> str:
     guard = f", {finding.guard}" if finding.guard else ""
-    return f"{finding.verdict} (rule {finding.rule}{guard})"
+    planned = finding.resumption
+    resumed = f", resumed {planned.number} of {planned.most}" if planned else ""
+    return f"{finding.verdict} (rule {finding.rule}{guard}{resumed})"
 
 
 def _changes(changes: Mapping[str, object]) -> str:
@@ -117,6 +120,8 @@ def _changes(changes: Mapping[str, object]) -> str:
 def _value(value: object) -> str:
     if isinstance(value, timedelta):
         return durations.text(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, frozenset):
         return ",".join(sorted(map(str, value)))
     return str(value.value if isinstance(value, Enum) else value)

@@ -28,9 +28,11 @@ def scopes_told(
     scopes: Sequence[ScopeView],
     form: Form,
 ) -> tuple[ScopeTold, ...]:
-    """Tell of every scope of the pass; the looks are those of the line's one run."""
-    (case,) = line.snapshot.cases
-    case = replace(case, history=case.history or history or None)
+    """Tell of every scope of the pass; the looks are those of the line's one run, or of the root of a subflow.
+
+    `history` is the run's own.
+    """
+    case = line.root or replace(line.case, history=line.case.history or history or None)
     looks = {look.scope: look for look in case.looks}
     return tuple(
         _scope(line.snapshot.scopes.get(view.name, view), looks.get(view.name), case, line.snapshot, mappings, form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from reconciler.aftermath import written
 from reconciler.grading.cases import DISTRUST_COUNT, Case
 from reconciler.words import dated
 
@@ -20,6 +21,11 @@ def false_crash_sentence(case: Case, count: int) -> str:
     return f"FALSE CRASH: {_settled(case)}, and {case.why}; {resource}; it was judged on: {case.died}; {trust}"
 
 
+def uncounted_sentence(case: Case) -> str:
+    """Say that a settlement that rests on no scope's word was wrong."""
+    return f"false crash, counted against no scope: {_settled(case)}, and {case.why}; it was judged on: {case.died}"
+
+
 def unclear_sentence(case: Case) -> str:
     return f"perhaps a false crash, which is not counted: {_settled(case)}, and {case.why}"
 
@@ -32,4 +38,4 @@ def distrusted_sentence(scope: str, since: datetime) -> str:
 
 
 def _settled(case: Case) -> str:
-    return f"flow run {case.run_id} ({case.name}) was set to Crashed by us at {dated(case.judged_at)}"
+    return f"flow run {case.run_id} ({case.name}) was {written(case.action)} by us at {dated(case.judged_at)}"

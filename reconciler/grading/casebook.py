@@ -14,13 +14,14 @@ from pathlib import Path
 from reconciler.grading.cases import DISTRUST_COUNT, WATCHED_FOR, Case, Grade, Key, Kind
 from reconciler.grading.distrust import Everyone, Found, ScopeRecord, Trusted
 from reconciler.grading.rows import COLUMNS, case_of, row_of
+from reconciler.model import Action
 from reconciler.rows import moment_of, text_of, time_of
 from reconciler.state_database import StateDatabase
 
 GRADES_FILE = "grades.sqlite3"
 _KEPT_CLOSED = timedelta(days=30)
 _KEPT_CASES = 10_000
-_VERSION = 2
+_VERSION, _WITHOUT_ACTION = 3, 2
 _SCHEMA = f"""
 drop table if exists cases;
 drop table if exists scopes;
@@ -30,6 +31,12 @@ create table cases ({", ".join(COLUMNS)}, primary key (run_id, state_id, kind));
 create index cases_watched on cases (closed_at);
 create table scopes (scope text primary key, false_crashes integer not null default 0, distrusted text, trusted text);
 pragma user_version = {_VERSION};
+"""
+_WITH_ACTION = f"""
+begin;
+alter table cases add column action text not null default '{Action.CRASH}';
+pragma user_version = {_VERSION};
+commit;
 """
 _MARKS = ", ".join("?" * len(COLUMNS))
 _CHANGE = (
@@ -113,9 +120,9 @@ class Casebook(StateDatabase):
                 row = row_of(case)
                 if self._database.execute(_CHANGE, (*row[3:], *row[:3])).rowcount != 1:
                     lost.add(case.key)
-                elif case.is_false_crash:
+                elif case.is_counted:
                     self._count_false_crash(case.scope, now)
-        false = [case for case in changed if case.is_false_crash and case.key not in lost]
+        false = [case for case in changed if case.is_counted and case.key not in lost]
         for case in false:
             self._found.note(case, now)
             if len(self._recent(case.scope, now)) >= DISTRUST_COUNT and case.scope not in self.distrusted():
@@ -208,5 +215,8 @@ def _record(row: tuple[str, int, str | None, str | None]) -> ScopeRecord:
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    if database.execute("pragma user_version").fetchone() != (_VERSION,):  # another version's grades may be forgotten
+    (version,) = database.execute("pragma user_version").fetchone()
+    if version == _WITHOUT_ACTION:  # who is not trusted outlasts an upgrade
+        database.executescript(_WITH_ACTION)
+    elif version != _VERSION:  # another version's grades may be forgotten
         database.executescript(_SCHEMA)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from reconciler.model import RunId
+from reconciler.model import Action, RunId
 
 WATCHED_FOR = timedelta(hours=24)
 UNREAD_FOR = timedelta(hours=48)  # so long a case is watched that cannot be read when its time is over
@@ -21,7 +21,10 @@ class Kind(StrEnum):
 
 
 class Grade(StrEnum):
-    """What came of a case. Of a settlement, FALSE is a false crash, and RIGHT that nothing spoke against it."""
+    """What came of a case. Of a settlement, FALSE is a false crash, and RIGHT that nothing spoke against it.
+
+    A run that was set to Cancelled while it lived is a false crash too: it was ended in the books, and not in fact.
+    """
 
     OPEN = "open"
     RIGHT = "right"
@@ -52,7 +55,7 @@ class Case:
     state_id: UUID  # the judged state
     kind: Kind
     name: str
-    scope: str
+    scope: str  # whose word it rests on; "" if no scope's: a subflow whose parent had ended
     rule: str
     guard: str  # what held it: "mode", "trust"; "" of a settlement or a dry run
     died: str  # what died, as the verdict said it
@@ -67,6 +70,7 @@ class Case:
     read_state: UUID | None = None  # the run's state when its history was read last
     asked_at: datetime | None = None  # when its row was asked for last
     closed_at: datetime | None = None  # None: it is watched
+    action: Action = Action.CRASH
 
     @property
     def key(self) -> Key:
@@ -75,6 +79,11 @@ class Case:
     @property
     def is_false_crash(self) -> bool:
         return self.kind is Kind.SETTLED and self.grade is Grade.FALSE
+
+    @property
+    def is_counted(self) -> bool:
+        """A false crash that speaks against a scope."""
+        return self.is_false_crash and bool(self.scope)
 
     def age(self, now: datetime) -> timedelta:
         return now - self.judged_at

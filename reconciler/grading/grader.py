@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.clock import since_boot
-from reconciler.grading.alarms import distrusted_sentence, false_crash_sentence, unclear_sentence
+from reconciler.grading.alarms import distrusted_sentence, false_crash_sentence, unclear_sentence, uncounted_sentence
 from reconciler.grading.casebook import Casebook
 from reconciler.grading.cases import Case, Grade, Opinion
 from reconciler.grading.grades import DELETED, by_age, by_history
@@ -74,9 +74,11 @@ class Grader:
         for before, after in changes:
             if after.grade is before.grade or after.key in lost:
                 continue
-            if after.is_false_crash:
+            if after.is_counted:
                 count = max(self._casebook.recent_false_crashes(after.scope, now), 1)
                 alarms.append(self._redact(false_crash_sentence(after, count)))
+            elif after.is_false_crash:
+                warnings.append(self._redact(uncounted_sentence(after)))
             elif after.grade is Grade.UNCLEAR:
                 warnings.append(self._redact(unclear_sentence(after)))
         return alarms, warnings

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 
 from reconciler.grading.cases import STAYED, UNREAD_FOR, WATCHED_FOR, Case, Grade, Kind, Opinion
-from reconciler.grading.sequel import Author, Sequel, Step, after_crash, after_state
+from reconciler.grading.sequel import Author, Sequel, Step, after_settlement, after_state
 from reconciler.model import FlowRun, StateRecord, StateType
 from reconciler.words import dated, legible, span
 
@@ -19,7 +20,7 @@ def by_history(case: Case, history: Sequence[StateRecord], row: FlowRun | None =
     `row` is the run as it is now, if it is in flight: it tells a retry inside the flow's own process.
     """
     if case.kind is Kind.SETTLED:
-        sequel = after_crash(history, case.run_id, case.state_id)
+        sequel = after_settlement(history, case.run_id, case.state_id)
         return _of_settlement(sequel) if sequel else None
     sequel = after_state(history, case.run_id, case.state_id)
     in_process = row is not None and row.awaits_retry_in_process
@@ -27,10 +28,10 @@ def by_history(case: Case, history: Sequence[StateRecord], row: FlowRun | None =
 
 
 def _of_settlement(sequel: Sequel) -> Opinion | None:
-    """A false crash is what the run itself reports in the same attempt, after we set it to Crashed.
+    """A false crash is what the run itself reports in the same attempt, after we set it to Crashed or Cancelled.
 
-    A Crashed of its own may be its worker's late word, or that of a live flow which has lost the lease of its
-    concurrency slot to our Crashed.
+    A Cancelled that it then reports is what was asked of it. A Crashed of its own may be its worker's late word, or
+    that of a live flow which has lost the lease of its concurrency slot to our Crashed.
     """
     unclear: Opinion | None = None
     for step in sequel.of_the_attempt():
@@ -39,7 +40,7 @@ def _of_settlement(sequel: Sequel) -> Opinion | None:
             unclear = unclear or Opinion(Grade.UNCLEAR, why, step.record.timestamp)
         if not step.is_life or step.author in (Author.HAND, Author.RECONCILER):
             continue
-        reported = f"reported {_when(step)}, with no Scheduled between"
+        reported = f"reported {_when(step)}, {_unscheduled(sequel, step)}"
         by_worker = step.type is StateType.FAILED and sequel.never_ran
         if step.author is Author.RUN and not by_worker:
             return Opinion(Grade.FALSE, reported, step.record.timestamp, is_final=True)
@@ -47,10 +48,24 @@ def _of_settlement(sequel: Sequel) -> Opinion | None:
         unclear = unclear or Opinion(Grade.UNCLEAR, f"{reported}; {who}", step.record.timestamp)
     if unclear is not None or not sequel.steps:
         return unclear
-    if (again := sequel.next_attempt) is not None:
-        return Opinion(Grade.OPEN, f"was given another attempt: {_when(again)}", again.record.timestamp)
-    last = sequel.steps[-1]
-    return Opinion(Grade.OPEN, f"was set to {_when(last)} {last.author}", last.record.timestamp)
+    return _of_what_came(sequel)
+
+
+def _unscheduled(sequel: Sequel, step: Step) -> str:
+    """Why that is no report of another attempt."""
+    before = takewhile(lambda one: one is not step, sequel.steps)
+    resumed = any(one.is_resumption for one in before)
+    return "before a worker had fetched it again" if resumed else "with no Scheduled between"
+
+
+def _of_what_came(sequel: Sequel) -> Opinion:
+    """Nothing by the run itself: what others, or we, did with it says nothing of the settlement."""
+    step, what = sequel.steps[-1], f"was set to {_when(sequel.steps[-1])} {sequel.steps[-1].author}"
+    if (resumed := sequel.resumption) is not None:
+        step, what = resumed, f"was resumed by us: {_when(resumed)}"
+    elif (again := sequel.next_attempt) is not None:
+        step, what = again, f"was given another attempt: {_when(again)}"
+    return Opinion(Grade.OPEN, what, step.record.timestamp)
 
 
 def _of_shadow(sequel: Sequel, *, in_process: bool) -> Opinion | None:

@@ -19,7 +19,7 @@ def opened(report: CycleReport, known: Collection[Key], redact: Callable[[str], 
     judged = {one.finding.run.id: one for one in report.plan.judged if one.finding.run.id in kinds}
     for finding in report.plan.findings:
         run, kind = finding.run, kinds.get(finding.run.id)
-        if kind is not None and finding.scope is not None and (run.id, run.state_id, kind) not in known:
+        if kind is not None and (run.id, run.state_id, kind) not in known:
             yield _case(finding, judged.get(run.id), kind, report, redact)
 
 
@@ -52,6 +52,7 @@ def _case(
         run_count=run.run_count,
         judged_at=_judged_at(judged, report),
         died_by=judged.died_by if judged else None,
+        action=finding.action,
     )
 
 

@@ -30,7 +30,7 @@ class Spread:
 class ScopeScore:
     """Of one scope, by count. `right + false` is what was graded of the would-be settlements."""
 
-    scope: str
+    scope: str  # "": verdicts that rest on no scope's word
     right: int = 0
     false: int = 0
     open: int = 0
@@ -41,6 +41,10 @@ class ScopeScore:
     watched: int = 0  # settlements whose 24 h are not over
     is_observed: bool = False  # nothing is written there: its mode holds what would be
     distrusted_since: datetime | None = None
+
+    @property
+    def title(self) -> str:
+        return f"scope '{self.scope}'" if self.scope else "subflows whose parents had ended"
 
     @property
     def shadows(self) -> int:
@@ -148,7 +152,7 @@ def _advice(scopes: Sequence[ScopeScore]) -> str:
 
 
 def _wrong(one: ScopeScore) -> str:
-    where = f"scope '{one.scope}'"
+    where = one.title
     if one.distrusted_since is not None:
         return f"{where} had false crashes: find out why, then run `reconcile --trust {one.scope}`"
     if one.false_crashes:

@@ -11,6 +11,8 @@ Who sets a state, as seen on Prefect 3.8.8 (a falsely crashed live flow, the HTT
 - A retry (UI, CLI) is SCHEDULED, named AwaitingRetry or Scheduled, then PENDING. A flow that is retried on remote
   infrastructure by `InfrastructureBoundFlow.retry` has no SCHEDULED, but a PENDING named "Pending" first. Workers and
   observers add PENDING states of other names to an attempt that has begun.
+- A run that we resume is SCHEDULED, named AwaitingRetry, with the `transition_id` of `plan.resumption_id`. No person
+  decided that, and no attempt begins before a worker has fetched it (PENDING): what reports before is what we crashed.
 - What cannot be told: a person's script that uses the Python client, and `prefect flow-run execute` of a crashed run,
   look like the run itself (no SCHEDULED, no PENDING, RUNNING with a `transition_id`); so does a Job that the platform
   starts anew. They are taken for the run itself: that costs an operator a look, the reverse costs live runs.
@@ -24,9 +26,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from reconciler.model import RunId, StateRecord, StateType
-from reconciler.plan import transition_id
+from reconciler.plan import resumption_id, transition_id
 
 _CLIENTS = frozenset({StateType.PENDING, StateType.RUNNING})
+_OURS = frozenset({StateType.CRASHED, StateType.CANCELLED})
 
 
 class Author(StrEnum):
@@ -51,7 +54,12 @@ class Step:
     def begins_attempt(self) -> bool:
         """A worker will start the run anew, or does. SCHEDULED is the end of an attempt, whatever its name."""
         pending = self.type is StateType.PENDING and self.record.name == "Pending"
-        return pending or self.type is StateType.SCHEDULED
+        return pending or (self.type is StateType.SCHEDULED and not self.is_resumption)
+
+    @property
+    def is_resumption(self) -> bool:
+        """We scheduled it again after our own Crashed."""
+        return self.type is StateType.SCHEDULED and self.author is Author.RECONCILER
 
     @property
     def is_ended_by_others(self) -> bool:
@@ -66,7 +74,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sequel:
-    """The states after `judged` (or after our own Crashed), oldest first."""
+    """The states after `judged` (or after the final state that we set), oldest first."""
 
     judged: StateRecord | None  # None: the history does not show it any more
     steps: tuple[Step, ...]
@@ -74,7 +82,7 @@ class Sequel:
     @property
     def never_ran(self) -> bool:
         """Nothing of this attempt got as far as running, so a worker may have reported its end."""
-        ran = any(step.type is StateType.RUNNING for step in self.steps)
+        ran = any(step.type is StateType.RUNNING for step in self.of_the_attempt())
         return not ran and (self.judged is None or self.judged.type is StateType.PENDING)
 
     def of_the_attempt(self) -> Iterator[Step]:
@@ -104,6 +112,11 @@ class Sequel:
     def next_attempt(self) -> Step | None:
         return next((step for step in self.steps if step.begins_attempt), None)
 
+    @property
+    def resumption(self) -> Step | None:
+        """Our own, of this attempt."""
+        return next((step for step in self.of_the_attempt() if step.is_resumption), None)
+
 
 def after_state(history: Sequence[StateRecord], run_id: RunId, state_id: UUID) -> Sequel | None:
     """What followed the judged state; None if the history does not show it."""
@@ -111,17 +124,17 @@ def after_state(history: Sequence[StateRecord], run_id: RunId, state_id: UUID) -
     return None if where is None else _sequel(history, run_id, state_id, where)
 
 
-def after_crash(history: Sequence[StateRecord], run_id: RunId, state_id: UUID) -> Sequel | None:
-    """What followed the Crashed that we set; None if the history does not show it."""
+def after_settlement(history: Sequence[StateRecord], run_id: RunId, state_id: UUID) -> Sequel | None:
+    """What followed the Crashed or Cancelled that we set; None if the history does not show it."""
     ours = transition_id(run_id, state_id)
     found = (number for number, record in enumerate(history) if record.transition_id == ours)
-    where = next((number for number in found if history[number].type is StateType.CRASHED), None)
+    where = next((number for number in found if history[number].type in _OURS), None)
     return None if where is None else _sequel(history, run_id, state_id, where)
 
 
 def _sequel(history: Sequence[StateRecord], run_id: RunId, state_id: UUID, where: int) -> Sequel:
     judged = next((record for record in history if record.id == state_id), None)
-    ours = {transition_id(run_id, record.id) for record in history}
+    ours = {make(run_id, record.id) for record in history for make in (transition_id, resumption_id)}
     tells = any(record.type in _CLIENTS and record.transition_id is not None for record in history[: where + 1])
     steps = tuple(Step(record, _author(record, ours, tells=tells)) for record in history[where + 1 :])
     return Sequel(judged, steps)

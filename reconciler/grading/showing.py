@@ -80,7 +80,7 @@ def _scope(one: ScopeScore) -> str:
         parts.append(f"{one.settlements} settlements ({counts})")
     if one.distrusted_since is not None:
         parts.append(f"NOT TRUSTED since {dated(one.distrusted_since)}")
-    return f"scope '{legible(one.scope)}': {'; '.join(parts)}"
+    return f"{legible(one.title)}: {'; '.join(parts)}"
 
 
 def _times(card: Scorecard) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _spread(spread: Spread) -> str:
 
 def _scope_json(one: ScopeScore) -> dict[str, object]:
     return {
-        "name": one.scope,
+        "name": one.scope or None,
         "shadows": one.shadows,
         "right": one.right,
         "false": one.false,
@@ -138,7 +138,8 @@ def _case_json(case: Case) -> dict[str, object]:
         "state_id": str(case.state_id),
         "name": case.name,
         "kind": str(case.kind),
-        "scope": case.scope,
+        "scope": case.scope or None,
+        "action": str(case.action),
         "rule": case.rule,
         "guard": case.guard or None,
         "died": case.died,

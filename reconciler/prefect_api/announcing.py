@@ -32,10 +32,12 @@ class Announcer:
         self._transport = transport
         self._hide = hide
         self._missing: set[str] = set()
+        self._failed: set[str] = set()
 
     def begin_pass(self) -> None:
         """Servers are upgraded, and a proxy may answer 404 once."""
         self._missing.clear()
+        self._failed.clear()
 
     def announce(self, finding: Finding, state: StateRecord) -> list[str]:
         """Tell of a settlement that wrote `state`. Gives what failed, as sentences; it is tried no second time."""
@@ -53,9 +55,12 @@ class Announcer:
         """A sentence if it fails. Routes that servers lack (2.20: events; before 3.1.6: labels) are skipped."""
         if route in self._missing:
             return None
+        if route in self._failed:  # each would wait for as long as the first
+            return f"{failure}: that failed before in this pass"
         try:
             answer = self._transport.ask(method, path, body, accept=_NO_ROUTE if route else ())
         except OrchestratorError as error:
+            self._failed |= {route} if route else set()
             return f"{failure}: {error}"
         if answer.status in _NO_ROUTE and route and (answer.is_route_missing or answer.status != httpx.codes.NOT_FOUND):
             self._missing.add(route)

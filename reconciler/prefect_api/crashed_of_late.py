@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import httpx
 import msgspec
 
 from reconciler.model import FlowRun, StateType
 from reconciler.plan import SIGNATURE
 from reconciler.prefect_api.payloads import RunRow, flow_run
+from reconciler.prefect_api.refusals import ServerFault, TooLarge
 from reconciler.prefect_api.transport import Transport
 
 _LONGEST = 10_000  # characters of a message
@@ -27,18 +29,30 @@ class _Message(msgspec.Struct):
 def read_crashed(transport: Transport, since: datetime, limit: int) -> list[tuple[FlowRun, str]]:
     """Flow runs that ended since then with a Crashed that is signed by us, and its message: one call.
 
-    The newest `limit` of all that crashed. Servers before 3.0 cannot be asked for ends: none. Raises OrchestratorError.
+    The newest `limit` of all that crashed; fewer, if one among them cannot be read, and none if that is the newest.
+    Servers before 3.0 cannot be asked for ends: none. Raises OrchestratorError.
     """
     filters = {"state": {"type": {"any_": [str(StateType.CRASHED)]}}, "end_time": {"after_": since}}
-    body = {"flow_runs": filters, "sort": "END_TIME_DESC", "limit": limit}
-    answer = transport.ask("POST", "/flow_runs/filter", body, accept={422})
-    if answer.status != 200:  # noqa: PLR2004
-        return []
-    rows = transport.decode(answer, list[RunRow], "a list of flow runs")
-    messages = transport.decode(answer, list[_Message], "a list of flow runs")
-    told = ((row, (one.state.message or "")[-_LONGEST:]) for row, one in zip(rows, messages, strict=True))
-    return [
-        (flow_run(row, {}), message)
-        for row, message in told
-        if row.state.type is StateType.CRASHED and message.endswith(SIGNATURE)
-    ]
+    while limit:
+        body = {"flow_runs": filters, "sort": "END_TIME_DESC", "limit": limit}
+        try:
+            answer = transport.ask("POST", "/flow_runs/filter", body, accept={httpx.codes.UNPROCESSABLE_ENTITY})
+        except (ServerFault, TooLarge):
+            limit //= 8
+            continue
+        if answer.status != httpx.codes.OK:
+            return []
+        rows = transport.decode(answer, list[msgspec.Raw], "a list of flow runs")
+        return [found for row in rows if (found := _ours(row)) is not None]
+    return []
+
+
+def _ours(row: msgspec.Raw) -> tuple[FlowRun, str] | None:
+    try:
+        known, told = msgspec.json.decode(row, type=RunRow), msgspec.json.decode(row, type=_Message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    message = (told.state.message or "")[-_LONGEST:]
+    if known.state.type is not StateType.CRASHED or not message.endswith(SIGNATURE):
+        return None
+    return flow_run(known, {}), message

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from reconciler.model import FlowRun, RunId
-from reconciler.ports import OrchestratorError
+from reconciler.ports import Unreadable
 from reconciler.prefect_api.payloads import RowEdge, RunRow, flow_run
 from reconciler.prefect_api.pools import WorkPool
 from reconciler.prefect_api.refusals import ServerFault, TooLarge
@@ -15,19 +15,7 @@ from reconciler.prefect_api.transport import Transport
 from reconciler.words import legible, one_line
 
 _MOST_EXTRA = 60  # calls in search of the rows that spoil a page
-_NAMED = 3
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class Unreadable(OrchestratorError):
-    """These flow runs are there, as far as is known, and cannot be read. `rows` are the others that were asked for."""
-
-    def __init__(self, unread: Mapping[RunId, str], rows: Mapping[RunId, FlowRun]) -> None:
-        self.run_ids, self.rows = frozenset(unread), rows
-        named = [str(run_id) for run_id in sorted(unread)]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        runs = "flow run" if len(named) == 1 else "flow runs"
-        super().__init__(f"{runs} {', '.join(named[:_NAMED])}{more} cannot be read: {unread[min(unread)]}")
 
 
 def reread(
@@ -81,7 +69,7 @@ def _id_of(raw: msgspec.Raw) -> RunId | None:
         return None
 
 
-def _why(error: OrchestratorError) -> str:
+def _why(error: ServerFault | TooLarge) -> str:
     if isinstance(error, ServerFault):
         return (
             f"{error}; its labels may hold null or nested values: replace those by texts, numbers or booleans with "

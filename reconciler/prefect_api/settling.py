@@ -18,7 +18,7 @@ from reconciler.prefect_api.proposing import FreshProposal, Proposed, already
 from reconciler.prefect_api.transport import Transport
 from reconciler.words import dated
 
-_RULE_OF_CANCELLING = "9"
+_RULES_OF_CANCELLING = frozenset({"1", "2", "9"})  # a subflow's, under the conditions of 9, and 9 itself
 
 
 def settle(transport: Transport, announcer: Announcer, finding: Finding) -> Outcome:
@@ -50,8 +50,8 @@ def _unfit(finding: Finding) -> str | None:
     run = finding.run
     if finding.verdict is not Verdict.ZOMBIE:
         return f"the verdict is {finding.verdict}"
-    if finding.action is Action.CANCEL and finding.rule != _RULE_OF_CANCELLING:
-        return f"a flow run that is Cancelling is settled by rule {_RULE_OF_CANCELLING} alone, not by {finding.rule}"
+    if finding.action is Action.CANCEL and finding.rule not in _RULES_OF_CANCELLING:
+        return f"a flow run that is Cancelling is never settled by rule {finding.rule}"
     if run.state_type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
         return None
     if run.awaits_retry_in_process and run.state_name == "AwaitingRetry":

@@ -403,7 +403,7 @@ def test_a_whole_pass_with_a_scope_that_is_down(benches: Callable[..., Bench], t
 def test_a_run_behind_more_than_one_pass_settles_acts_after_those_passes() -> None:
     cases = [case(of, look(exited(of))) for of in (run(age=300 + number) for number in range(5))]
     report = report_of(snapshot(*cases), replace(POLICY, max_settlements=2))
-    assert [flat(explained(one.run, report)).partition(" acts ")[2].partition(" evidence")[0] for one in cases] == [
+    assert [flat(explained(one.run, report)).partition(" acts ")[2].partition(" with it ")[0] for one in cases] == [
         "if nothing changes: set to Crashed by the pass that comes after 2 more passes, after 4 that stand longer",
         "if nothing changes: set to Crashed by the pass that comes after 1 more pass, after 3 that stand longer",
         "if nothing changes: set to Crashed by the pass that comes after 1 more pass, after 2 that stand longer",
@@ -419,12 +419,6 @@ def test_the_scope_that_is_in_doubt_is_needed_and_no_other() -> None:
     text = flat(explained(of, report_of(snapshot(one))))
     assert "UNKNOWN: scope 'a' could not tell" in text
     assert "needed is an answer of scope 'a' evidence" in text
-
-
-def test_a_subflow_says_whose_end_is_its_own() -> None:
-    of = run(pid=None, work_pool=None, parent_task_run_id=uuid4(), worker_type=None)
-    text = flat(explained(of, report_of(snapshot(case(of, confirmed=False, past=())))))
-    assert "needed is nothing of its own: it runs inside its parent's process" in text
 
 
 def test_what_could_not_be_read_is_a_problem_of_the_explanation() -> None:

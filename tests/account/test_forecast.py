@@ -188,9 +188,10 @@ class TestWhatTimeDoesNotDo:
         ]  # fmt: skip
 
     def test_cancelling_too(self) -> None:
-        of = run("CANCELLING", age=20)
+        of = run("CANCELLING", age=20, created=ago(400))
         made = ahead(listed(of, look(gone(of), sightings=(sighting(of),))))
-        self.assert_never(made, "a person", "rule 9")
+        self.assert_never(made, "finish_cancelling = true")
+        assert made.then_at == NOW + timedelta(seconds=580 + 10)
         assert (made.stages[-1].at - NOW).total_seconds() == 580
 
     def test_again(self) -> None:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.account.policies import Effect
-from reconciler.account.replay import BadChange, NoEvidence, Replay, Replayed, Result, changes_of, files
+from reconciler.account.replay import KEYS, BadChange, NoEvidence, Replay, Replayed, Result, changes_of, files
 from reconciler.account.resemblance import differ_only_where_hidden
 from reconciler.account.tally import Tally, told
 from reconciler.evidence import Line, encoded, lines_of
 from reconciler.logs import Redactor
-from reconciler.model import Guard, Heartbeat, LifeSign, Verdict
+from reconciler.model import Cause, Guard, Heartbeat, LifeSign, Verdict
 from reconciler.plan import CycleReport, Mode, Policy
 from reconciler.snapshot import ScopeView, Snapshot
 from tests import test_evidence
@@ -291,6 +291,23 @@ class TestWhatIsAskedFor:
             "exclude_tags": frozenset({"a", "b"}), "include_tags": frozenset(),
         }  # fmt: skip
 
+    def test_so_are_those_of_families_and_resumptions(self) -> None:
+        given = [
+            "crash_pending=true", "finish_cancelling=yes", "settle_task_runs=false", "label_settled=1",
+            "subflow_grace=90s", "resume_max=3", "resume_backoff=2m", "resume_work_pools=a, b", "resume_tags=",
+            "resume_causes=Evicted, oomkilled",
+        ]  # fmt: skip
+        assert changes_of(given) == {
+            "crash_pending": True, "finish_cancelling": True, "settle_task_runs": False, "label_settled": True,
+            "subflow_grace": timedelta(seconds=90), "resume_max": 3, "resume_backoff": timedelta(minutes=2),
+            "resume_work_pools": frozenset({"a", "b"}), "resume_tags": frozenset(),
+            "resume_causes": frozenset({Cause.EVICTED, Cause.OOM_KILLED}),
+        }  # fmt: skip
+
+    def test_every_setting_of_the_policy_can_be_asked_for(self) -> None:
+        """But for what is only given for one pass."""
+        assert Policy.__dataclass_fields__.keys() - set(KEYS) == {"accepted_losses", "only_pools", "only_runs"}
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [
@@ -301,6 +318,9 @@ class TestWhatIsAskedFor:
             ("grace=0s", "must be longer than zero"),
             ("mode=maybe", "must be 'settle' or 'observe'"),
             ("breaker_count=none", "must be a whole number"),
+            ("crash_pending=perhaps", "crash_pending: must be true or false"),
+            ("resume_causes=Boredom", "names a cause that there is not; known are Evicted, "),
+            ("subflow_grace=90", 'subflow_grace: 90 has no unit; write "90s" (--with)'),
         ],
     )
     def test_what_cannot_be_used_is_told(self, text: str, words: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from reconciler.model import StateRecord, StateType
-from reconciler.plan import transition_id
+from reconciler.plan import resumption_id, transition_id
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -34,6 +34,19 @@ class History:
         """Judge, and set to Crashed by us."""
         self.judge()
         return self._add("CRASHED", None, transition_id(self.run_id, self.judged))
+
+    def crash_again(self) -> History:
+        """Crash a later attempt by us; the judged state stays that of the first."""
+        return self._add("CRASHED", None, transition_id(self.run_id, self.records[-1].id))
+
+    def cancel(self) -> History:
+        """Judge, and set to Cancelled by us."""
+        self.judge()
+        return self._add("CANCELLED", None, transition_id(self.run_id, self.judged))
+
+    def resume(self) -> History:
+        """Schedule it again by us, after our own Crashed."""
+        return self._add("SCHEDULED", "AwaitingRetry", resumption_id(self.run_id, self.records[-1].id))
 
     def _add(self, type_: str, name: str | None, transition: UUID | None) -> History:
         self.records.append(

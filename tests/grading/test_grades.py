@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.grading.cases import Case, Grade, Kind
 from reconciler.grading.grades import DELETED, by_age, by_history
-from reconciler.model import StateType
+from reconciler.model import Action, StateType
 from reconciler.testing import flow_run
 from tests.grading.histories import START, History, started
 
@@ -64,6 +64,27 @@ SETTLEMENTS: dict[str, tuple[Follow, Grade | None, str]] = {
     "set Completed by hand": (lambda h: h.hand("COMPLETED"), Grade.OPEN, "by hand or by an automation"),
     "set Running by an automation": (lambda h: h.hand("RUNNING"), Grade.OPEN, "by hand or by an automation"),
     "set Cancelled by hand": (lambda h: h.hand("CANCELLED"), Grade.OPEN, "by hand"),
+    "we resume it": (lambda h: h.resume(), Grade.OPEN, "was resumed by us: AwaitingRetry at 2026-03-01 12:00:05"),
+    "we resume it, and it completes": (
+        lambda h: h.resume().run("PENDING").run("RUNNING").run("COMPLETED"),
+        Grade.OPEN,
+        "was resumed by us: AwaitingRetry",
+    ),
+    "we resume it, and crash it again, and resume it": (
+        lambda h: h.resume().run("PENDING").run("RUNNING").crash_again().resume().run("PENDING"),
+        Grade.OPEN,
+        "was resumed by us: AwaitingRetry at 2026-03-01 12:00:05",
+    ),
+    "we resume what lives, and that completes": (
+        lambda h: h.resume().run("COMPLETED"),
+        Grade.FALSE,
+        "reported Completed at 2026-03-01 12:00:06 UTC, before a worker had fetched it again",
+    ),
+    "a person retries it, and so do we later": (
+        lambda h: h.hand("SCHEDULED", "AwaitingRetry").run("PENDING").run("RUNNING").crash_again().resume(),
+        Grade.OPEN,
+        "was given another attempt",
+    ),
     "set back by hand, and the live flow completes": (
         lambda h: h.hand("RUNNING").run("COMPLETED"),
         Grade.FALSE,
@@ -80,6 +101,42 @@ def test_settlement(name: str) -> None:
     assert (opinion.grade if opinion else None) is grade
     assert why in (opinion.why if opinion else "")
     assert (opinion is not None and opinion.is_final) is (grade is Grade.FALSE)
+
+
+CANCELLATIONS: dict[str, tuple[Follow, Grade | None, str]] = {
+    "nothing": (lambda h: h, None, ""),
+    "its worker says so too, late": (lambda h: h.run("CANCELLED"), Grade.OPEN, "was set to Cancelled"),
+    "the server says so too, late": (lambda h: h.hand("CANCELLED"), Grade.OPEN, "was set to Cancelled"),
+    "it completes": (lambda h: h.run("COMPLETED"), Grade.FALSE, "reported Completed"),
+    "it fails": (lambda h: h.run("FAILED"), Grade.FALSE, "reported Failed"),
+    "it goes on": (lambda h: h.run("RUNNING", "Retrying"), Grade.FALSE, "reported Retrying"),
+    "it is ended by a signal": (lambda h: h.run("CRASHED"), Grade.UNCLEAR, "by itself or by a worker"),
+    "a person starts it again": (lambda h: h.hand("SCHEDULED", "Scheduled"), Grade.OPEN, "another attempt"),
+}
+
+
+@pytest.mark.parametrize("name", CANCELLATIONS)
+def test_a_run_that_we_set_to_cancelled(name: str) -> None:
+    follow, grade, why = CANCELLATIONS[name]
+    history = follow(started().hand("CANCELLING").cancel())
+    opinion = by_history(case_of(history, Kind.SETTLED, action=Action.CANCEL, rule="9"), history.records)
+    assert (opinion.grade if opinion else None) is grade
+    assert why in (opinion.why if opinion else "")
+
+
+def test_another_run_s_resumption_is_not_ours() -> None:
+    history = started().crash()
+    history.run("SCHEDULED", "AwaitingRetry").run("RUNNING")
+    opinion = by_history(case_of(history, Kind.SETTLED), history.records)
+    assert opinion is not None
+    assert (opinion.grade, opinion.why[:24]) == (Grade.OPEN, "was given another attemp")
+
+
+def test_a_worker_that_fails_to_submit_is_told_from_a_later_attempt_that_ran() -> None:
+    history = History().hand("SCHEDULED").run("PENDING").crash().run("FAILED").hand("SCHEDULED").run("RUNNING")
+    opinion = by_history(case_of(history, Kind.SETTLED), history.records)
+    assert opinion is not None
+    assert opinion.grade is Grade.UNCLEAR
 
 
 def test_a_pending_run_that_starts_after_our_crash() -> None:

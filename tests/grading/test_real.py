@@ -14,7 +14,8 @@ import pytest
 from reconciler.grading.casebook import Casebook
 from reconciler.grading.cases import Grade
 from reconciler.grading.grader import Graded, Grader
-from reconciler.model import OutcomeKind
+from reconciler.model import Cause, OutcomeKind
+from reconciler.plan import Finding, Resumption
 from reconciler.prefect_api import Connection, PrefectApi
 from tests.grading.reports import healthy, held, report_of, zombie
 from tests.rigs.polling import wait_until
@@ -35,11 +36,19 @@ class Desk:
         self.grader = Grader(self.book, self.api)
         self.now = datetime.now(UTC)
 
-    def crash(self, run: SeededRun) -> None:
-        """Settle it as a cycle does."""
-        finding = zombie(self.api.reread([run.id])[run.id])
-        assert self.api.settle(finding).kind is OutcomeKind.ACCEPTED
+    def crash(self, run: SeededRun, **changes: object) -> tuple[Finding, UUID]:
+        """Settle it as a cycle does. Gives also the id of the state that was written."""
+        finding = replace(zombie(self.api.reread([run.id])[run.id]), **changes)  # type: ignore[arg-type]
+        outcome = self.api.settle(finding)
+        assert outcome.kind is OutcomeKind.ACCEPTED
+        assert outcome.state_id
         self.grader.note(report_of(self.now, [finding]))
+        return finding, outcome.state_id
+
+    def resume(self, run: SeededRun) -> None:
+        """Settle it, and resume it."""
+        finding, crash = self.crash(run, resumption=Resumption(1, 2, timedelta(seconds=30)))
+        assert self.api.resume(finding, crash).kind is OutcomeKind.ACCEPTED
 
     def shadow(self, run: SeededRun) -> None:
         self.grader.note(report_of(self.now, [held(self.api.reread([run.id])[run.id])]))
@@ -161,6 +170,44 @@ def test_what_people_and_automations_do_is_no_false_crash(prefect_server: Prefec
     by_client(prefect_server, back, "Completed()")  # set back by hand, and the flow was alive all the time
     assert len(desk.pass_().alarms) == 1
     assert desk.grade(back) is Grade.FALSE
+
+
+def test_what_we_resume_is_no_false_crash_unless_it_lives(prefect_server: PrefectServer, desk: Desk) -> None:
+    picked_up, lives = runs = [reporting(prefect_server.api_url, "grading-pool") for _ in range(2)]
+    for run in runs:
+        desk.resume(run)
+    assert desk.pass_().alarms == ()
+    assert all(desk.why(run).startswith("was resumed by us: AwaitingRetry at ") for run in runs)
+    for state in ("PENDING", "RUNNING", "COMPLETED"):
+        set_state(picked_up, state, transition_id=str(uuid4()))
+    by_client(prefect_server, lives, "Completed()")  # no worker has fetched it: that is the process that we had ended
+    (alarm,) = desk.pass_().alarms
+    assert "before a worker had fetched it again" in alarm
+    assert [desk.grade(run) for run in runs] == [Grade.OPEN, Grade.FALSE]
+
+
+def test_what_we_set_to_cancelled(prefect_server: PrefectServer, desk: Desk) -> None:
+    stopped, lives = runs = [reporting(prefect_server.api_url) for _ in range(2)]
+    for run in runs:
+        set_state(run, "CANCELLING")
+        desk.crash(run, rule="9")
+    by_client(prefect_server, stopped, "Cancelled()")  # as a worker does that was late
+    by_client(prefect_server, lives, "Completed()")
+    (alarm,) = desk.pass_().alarms
+    assert "was set to Cancelled by us" in alarm
+    assert [desk.grade(run) for run in runs] == [Grade.OPEN, Grade.FALSE]
+
+
+def test_a_live_subflow_that_no_scope_spoke_of(prefect_server: PrefectServer, desk: Desk) -> None:
+    parent = seed_run(prefect_server.api_url)
+    run = seed_run(prefect_server.api_url, state="PENDING", parent=parent)
+    set_state(run, "RUNNING", transition_id=str(uuid4()))
+    desk.crash(run, rule="2", scope=None, observation=None, cause=Cause.PARENT_ENDED)
+    by_client(prefect_server, run, "Completed()")
+    graded = desk.pass_()
+    assert graded.alarms == ()
+    assert graded.warnings[0].startswith(f"false crash, counted against no scope: flow run {run.id}")
+    assert desk.grade(run) is Grade.FALSE
 
 
 def automate(api: str, run: SeededRun) -> None:

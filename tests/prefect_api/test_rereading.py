@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from reconciler.model import StateType
-from reconciler.ports import OrchestratorError
-from reconciler.prefect_api.rereading import Unreadable
+from reconciler.ports import OrchestratorError, Unreadable
 from tests.fake_prefect import FakePrefect, always, connect
 
 
