@@ -30,7 +30,7 @@ from reconciler.model import Condition, RunId, StateType, Verdict
 from reconciler.plan import NOTHING_PLANNED, Breaker, Finding, Judged, Plan, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence, unmapped_sentence
 from reconciler.snapshot import Case, ScopeView, Snapshot
-from reconciler.subflows import ended_parent, shared_fate, title_of
+from reconciler.subflows import ended_parent, shared_fate, title_of, with_reports
 from reconciler.weigh import Absence, Sight, riding, runs_inside, weigh
 from reconciler.words import moment, span
 
@@ -40,7 +40,7 @@ def decide(snapshot: Snapshot, policy: Policy, earlier: Plan | None = None) -> P
 
     Only the suspects of the `earlier` plan of this cycle are judged again; of the others nothing new is known.
     """
-    before = earlier or NOTHING_PLANNED
+    snapshot, before = with_reports(snapshot), earlier or NOTHING_PLANNED
     known = {one.finding.run.id: one for one in before.judged if not one.finding.is_suspect}
     cases = sorted(snapshot.cases, key=lambda case: case.run.id)
     alone = [known.get(case.run.id) or judge(case, snapshot, policy) for case in cases if not runs_inside(case)]
@@ -65,8 +65,9 @@ def decide_alone(snapshot: Snapshot, policy: Policy, tripped: Sequence[Breaker] 
 def judge(case: Case, snapshot: Snapshot, policy: Policy, roots: Mapping[RunId, Root] | None = None) -> Judged:
     """Apply the table to one run. `roots`: what became of the runs that in-process subflows run in."""
     weighed, root, inside = weigh(case, snapshot), None, runs_inside(case)
-    if inside and case.lineage and case.lineage.root_id and roots:
-        root = roots.get(case.lineage.root_id)
+    if inside and case.lineage:  # an ancestor in between may have turned out to have infrastructure of its own
+        ancestors = ((roots or {}).get(run_id) for run_id in case.lineage.ancestors)
+        root = next((one for one in ancestors if one is not None), None)
         weighed = riding(weighed, root.weighed) if root else weighed
     matter = Matter(weighed, snapshot, policy, inside, root)
     finding = next(finding for rule in RULES if (finding := rule(matter)) is not None)
@@ -276,7 +277,7 @@ def _confirmed(matter: Matter, finding: Finding) -> Finding:
 
 def _roots(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> dict[RunId, Root]:
     """The runs in which subflows run: those in flight with what the guards left of their findings, and the others."""
-    wanted = {case.lineage.root_id for case in snapshot.cases if case.lineage}
+    wanted = {run_id for case in snapshot.cases if case.lineage for run_id in case.lineage.ancestors}
     mine = [one for one in alone if one.finding.run.id in wanted]
     in_flight = {one.finding.run.id: Root(one.weighed, watchman.hold(one.weighed, one.finding)) for one in mine}
     others = {run_id: Root(weigh(case, snapshot), None) for run_id, case in snapshot.roots.items()}
@@ -289,7 +290,8 @@ def _late(scope: ScopeView, what: str) -> str:
 
 def _awaits(finding: Finding, awaited: str) -> Finding:
     rule, reason = finding.rule if finding.inside else "10", f"{finding.reason}; awaited: {awaited}"
-    return replace(finding, verdict=Verdict.WAITING, rule=rule, reason=reason, is_suspect=False)
+    waits = replace(finding, verdict=Verdict.WAITING, rule=rule, reason=reason, is_suspect=False)
+    return replace(waits, cause=None, labels_run=False)
 
 
 def _to_confirm(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:

@@ -288,10 +288,12 @@ class Watchman:
         """When the resource ended, or was first found absent, in our clock."""
         seen, looks, scope = finding.observation, weighed.case.looks, self._scope(finding)
         root = self.snapshot.roots.get(finding.root) if finding.root else None
-        if root is not None and root.run.state_type.is_terminal:
-            return self.snapshot.server_clock.to_ours(root.run.state_since)
+        final = root.run.state_since if root is not None and root.run.state_type.is_terminal else None
+        reported = [self.snapshot.server_clock.to_ours(final)] if final else []
         if seen is not None and seen.ended_at is not None and scope is not None:
-            return scope.clock.to_ours(seen.ended_at)
+            return min([scope.clock.to_ours(seen.ended_at), *reported])
+        if reported:
+            return reported[0]
         known = [weighed.case.first_look.at] if weighed.case.first_look else []
         if finding.is_absent:
             known += [one.absent_since for one in looks if one.scope == finding.scope and one.absent_since]

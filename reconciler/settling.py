@@ -127,7 +127,8 @@ def _told(work: Callable[[], _T], problems: list[str]) -> _T | None:
 
 
 def _message(finding: Finding) -> str:
-    return f"its flow run is Crashed: {finding.message}"
+    state = finding.run.state_name if finding.run.state_type.is_terminal else "Crashed"
+    return f"its flow run is {state}: {finding.message}"
 
 
 def _alive(weighed: Weighed) -> Outcome:

@@ -70,6 +70,7 @@ class Case:
     history_error: str | None = None
     first_look: FirstLook | None = None  # None: this is the first one
     lineage: Lineage | None = None  # of an in-process subflow; None of every other run
+    family_reported: datetime | None = None  # server's: when what runs in its process last reported a state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from reconciler.matter import Matter, Root, counting_absence, last_end, unreadable_history
-from reconciler.model import Action, Cause, FlowRun, StateType, Verdict
+from reconciler.model import Action, Cause, FlowRun, RunId, StateType, Verdict
 from reconciler.plan import Finding
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
-from reconciler.snapshot import ScopeView
+from reconciler.snapshot import ScopeView, Snapshot
 from reconciler.weigh import Absence, Sight
 from reconciler.words import moment, span
 
 
 def title_of(run: FlowRun) -> str:
     return f"flow run {run.id} ({run.name})"
+
+
+def with_reports(snapshot: Snapshot) -> Snapshot:
+    """Note on each run when one of the subflows in flight in its process last reported a state: it lived then.
+
+    That it is being cancelled is no report of its own.
+    """
+    newest: dict[RunId, datetime] = {}
+    for case in snapshot.cases:
+        if case.lineage is not None and case.run.state_type is not StateType.CANCELLING:
+            for run_id in case.lineage.ancestors:
+                newest[run_id] = max(newest.get(run_id, case.run.state_since), case.run.state_since)
+    if not newest:
+        return snapshot
+    return replace(
+        snapshot,
+        cases=tuple(replace(case, family_reported=newest.get(case.run.id)) for case in snapshot.cases),
+        roots={run_id: replace(case, family_reported=newest.get(run_id)) for run_id, case in snapshot.roots.items()},
+    )
 
 
 def shared_fate(matter: Matter, root: Root, found: Finding) -> Finding:
@@ -60,9 +80,10 @@ def ended_parent(matter: Matter, root: Root) -> Finding:
         return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, how, end))
     if absence is not None:
         return _heeding_cancellation(matter, _without_root(matter, root, absence, what))
-    if root.run.transition_id is not None:  # Prefect's own client reported the end: its engine, or a worker that saw it
+    if root.run.transition_id is not None and not _went_on(root):  # its engine reported that, or a worker that saw it
         return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, what, None, _scope(matter, root)))
-    return _found(matter, root, Verdict.UNMANAGED, f"{what}, and nothing tells that its process ended{_why(matter)}")
+    why = ": what runs in it reported a state after that" if _went_on(root) else _why(matter)
+    return _found(matter, root, Verdict.UNMANAGED, f"{what}, and nothing tells that its process ended{why}")
 
 
 def _without_root(matter: Matter, root: Root, absence: Absence, what: str) -> Finding:
@@ -107,6 +128,12 @@ def _heeding_cancellation(matter: Matter, found: Finding) -> Finding:
     return replace(found, verdict=Verdict.HELD, is_suspect=False, reason=f"{found.reason}; {why}")
 
 
+def _went_on(root: Root) -> bool:
+    """Whether something reported from its process after its final state: then that was not the end."""
+    reported = root.weighed.case.family_reported
+    return reported is not None and reported > root.run.state_since
+
+
 def _depth(matter: Matter) -> int:
     return matter.case.lineage.depth if matter.case.lineage else 0
 
@@ -124,6 +151,6 @@ def _why(matter: Matter) -> str:
 
 
 def _scope(matter: Matter, root: Root) -> ScopeView | None:
-    """The scope that the root is mapped to, whose mode and trust bind its subflows too."""
-    mapped = sorted(look.scope for look in root.weighed.case.looks if look.mapped)
-    return matter.snapshot.scopes[mapped[0]] if mapped else None
+    """The scope that the root is mapped to, the most wary first: its mode and trust bind the subflows too."""
+    mapped = [matter.snapshot.scopes[look.scope] for look in root.weighed.case.looks if look.mapped]
+    return min(mapped, key=lambda one: (not one.observes, one.distrusted_since is None, one.name), default=None)

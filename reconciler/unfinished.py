@@ -7,7 +7,7 @@ wrote of late is told by its state message and proved by its history, so that a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
@@ -39,8 +39,13 @@ class Unfinished:
 
     def note(self, finding: Finding, outcome: Outcome, policy: Policy) -> None:
         """Keep what follows from one settlement."""
-        if outcome.is_last_word and outcome.state_id is not None and finding.action is Action.CRASH:
-            self._add(Written(finding, outcome.state_id), policy)
+        if not outcome.is_last_word or outcome.state_id is None or finding.action is not Action.CRASH:
+            return
+        self._add(Written(finding, outcome.state_id), policy)
+        root = finding.inside
+        if root is not None and root.state_type.is_terminal:  # whoever ended it left its task runs, too
+            reason = root.state_message or finding.reason
+            self._add(Written(replace(finding, run=root, inside=None, reason=reason), root.state_id), policy)
 
     def recall(self, orchestrator: Orchestrator, policy: Policy) -> None:
         """Ask the server, once, what an earlier process did not finish. Raises OrchestratorError.

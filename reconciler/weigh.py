@@ -174,7 +174,8 @@ class _Scale:
         if mine and run.pid is not None and not resource.is_named_by(run.pid) and not self._pid_is_settled(run.pid):
             yield f"its infrastructure_pid '{_short(run.pid)}' names another resource, which may run elsewhere"
         if mine and (ended := self._ended(seen)) is not None and self._reported_later(ended):
-            yield f"{resource.title} had ended when {run.state_name} was reported, so something else reported it"
+            what = run.state_name if run.may_run else "the state of a subflow in its process"
+            yield f"{resource.title} had ended when {what} was reported, so something else reported it"
 
     def _ended(self, seen: Observation) -> datetime | None:
         """When it ended, in our clock; without a time of its own, when an earlier pass saw that it had."""
@@ -193,9 +194,11 @@ class _Scale:
         return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
 
     def _reported_later(self, ended: datetime) -> bool:
-        """Whether the present state, one that a live resource reports, came after that end (ours)."""
-        reported = self.snapshot.server_clock.to_ours(self.case.run.state_since)
-        return self.case.run.may_run and reported - ended > self._uncertainty
+        """Whether a state that only a live resource reports, its own or a subflow's, came after that end (ours)."""
+        own = [self.case.run.state_since] if self.case.run.may_run else []
+        reports = [*own, self.case.family_reported] if self.case.family_reported else own
+        to_ours = self.snapshot.server_clock.to_ours
+        return any(to_ours(reported) - ended > self._uncertainty for reported in reports)
 
     def absent(self) -> Iterator[Absence]:
         """Only GONE, resources of earlier attempts, or ended parts: nothing that runs this attempt is there."""

@@ -46,9 +46,11 @@ SIGHTED = AbsenceCounts.SIGHTED
 
 def found(one: Case, expected: str, rule: str, reason: str, seen: Observation | None = None, **more: object) -> None:
     """Assert all of it: a field that is not named has its default."""
-    where = "a" if seen is not None else None
+    where, by = ("a", "docker") if seen is not None else (None, None)
     whole = {"run": one.run, "verdict": Verdict(expected), "rule": rule, "reason": reason, "observation": seen}
-    assert verdict(one) == Finding(**({"scope": where} | whole | more))  # type: ignore[arg-type]
+    cause = seen.why if seen is not None and expected == "ZOMBIE" else None
+    whole |= {"cause": cause}
+    assert verdict(one) == Finding(**({"scope": where, "adapter": by} | whole | more))  # type: ignore[arg-type]
 
 
 def test_the_table_has_this_order() -> None:
@@ -57,7 +59,7 @@ def test_the_table_has_this_order() -> None:
 
 def test_rule_1_a_subflow_in_its_parents_process() -> None:
     one = case(run(parent_task_run_id=uuid4(), pid=None, work_pool=None))
-    told = "it runs inside its parent's process, and parents are not followed by this version"
+    told = "its parent flow run was deleted, so nothing tells in whose process it ran"
     found(one, "UNMANAGED", "1", told)
 
 
@@ -221,7 +223,7 @@ class TestRule7Gone:
         one = vanished(age=40)
         finding = verdict(one, scope("a", lag=POLICY.quiet))
         assert finding == Finding(
-            run=one.run, verdict=Verdict.WAITING, rule="10", scope="a", observation=gone(one.run), absence=SIGHTED,
+            run=one.run, verdict=Verdict.WAITING, rule="10", scope="a", adapter="docker", observation=gone(one.run), absence=SIGHTED,
             reason=f"{REMOVED}; awaited: the state is 40 s old, "
             "and scope 'a' may not show yet what was made within 3 min",
         )  # fmt: skip
