@@ -280,8 +280,9 @@ def _roots(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> d
     wanted = {run_id for case in snapshot.cases if case.lineage for run_id in case.lineage.ancestors}
     mine = [one for one in alone if one.finding.run.id in wanted]
     in_flight = {one.finding.run.id: Root(one.weighed, watchman.hold(one.weighed, one.finding)) for one in mine}
-    others = {run_id: Root(weigh(case, snapshot), None) for run_id, case in snapshot.roots.items()}
-    return others | in_flight
+    tops = {case.lineage.root_id for case in snapshot.cases if case.lineage}  # who has ended in between is no root
+    others = {run_id: case for run_id, case in snapshot.roots.items() if run_id in tops or not runs_inside(case)}
+    return {run_id: Root(weigh(case, snapshot), None) for run_id, case in others.items()} | in_flight
 
 
 def _late(scope: ScopeView, what: str) -> str:

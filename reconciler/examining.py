@@ -121,8 +121,7 @@ class Examiner:
         """Look a last time at runs that we have ended, before they are started again: what lives, or may."""
         scopes, looks = self.outlook.look(runs, everywhere=True)
         snapshot = Snapshot(taken_at=self.clock(), cases=(), scopes=scopes, server_clock=self.orchestrator.clock)
-        weighed = {run.id: weigh(Case(run=run, looks=looks[run.id]), snapshot) for run in runs}
-        return {run_id: one for run_id, one in weighed.items() if one.live or one.blind}
+        return {run.id: weigh(Case(run=run, looks=looks[run.id]), snapshot) for run in runs}
 
 
 def _suspected(plan: Plan) -> set[RunId]:

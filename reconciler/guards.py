@@ -65,6 +65,24 @@ def _held(finding: Finding, guard: Guard, why: str) -> Finding:
     return replace(finding, verdict=Verdict.HELD, guard=guard, reason=f"{finding.reason}; held: {why}")
 
 
+def opted_out(finding: Finding, policy: Policy) -> str | None:
+    """What the operator takes out, or does not take in. Who is taken out stays out."""
+    run = _head(finding)
+    kinds = (
+        ("work pool", [run.work_pool], policy.exclude_work_pools, policy.include_work_pools),
+        ("work queue", [run.work_queue], policy.exclude_work_queues, policy.include_work_queues),
+        ("deployment", [_text(run.deployment_id)], policy.exclude_deployments, policy.include_deployments),
+        ("tag", sorted(run.tags), policy.exclude_tags, policy.include_tags),
+    )
+    for kind, mine, excluded, _ in kinds:
+        if out := [name for name in mine if name in excluded]:
+            return f"{kind} '{out[0]}' is excluded"
+    for kind, mine, _, included in kinds:
+        if included and not any(name in included for name in mine):
+            return f"none of its {kind}s is included" if kind == "tag" else f"its {kind} is not included"
+    return None
+
+
 def _head(finding: Finding) -> FlowRun:
     """What opting in and out goes by: a subflow has its root's work pool, queue and deployment, and its tags too."""
     head, run = finding.inside, finding.run
@@ -227,21 +245,7 @@ class Watchman:
         return None if chosen else "not among the runs chosen with --pool or --run"
 
     def opt_out(self, weighed: Weighed, finding: Finding) -> str | None:
-        """What the operator takes out, or does not take in. Who is taken out stays out."""
-        policy, run = self.policy, _head(finding)
-        kinds = (
-            ("work pool", [run.work_pool], policy.exclude_work_pools, policy.include_work_pools),
-            ("work queue", [run.work_queue], policy.exclude_work_queues, policy.include_work_queues),
-            ("deployment", [_text(run.deployment_id)], policy.exclude_deployments, policy.include_deployments),
-            ("tag", sorted(run.tags), policy.exclude_tags, policy.include_tags),
-        )
-        for kind, mine, excluded, _ in kinds:
-            if out := [name for name in mine if name in excluded]:
-                return f"{kind} '{out[0]}' is excluded"
-        for kind, mine, _, included in kinds:
-            if included and not any(name in included for name in mine):
-                return f"none of its {kind}s is included" if kind == "tag" else f"its {kind} is not included"
-        return None
+        return opted_out(finding, self.policy)
 
     def trust(self, weighed: Weighed, finding: Finding) -> str | None:
         """The word of a scope that was wrong of late; to an absence all scopes say theirs."""

@@ -51,12 +51,16 @@ class Outlook:
         self._now = now
         self._distrusted = distrusted
         self._absent: dict[tuple[str, RunId], datetime] = {}  # since when nothing but GONE was stated, by this process
+        self._jumped: datetime | None = None
         self._in_flight: frozenset[RunId] = frozenset()  # of the last look that was not a second one
         self.strangers: dict[str, tuple[Resource, ...]] = {}  # by scope: alive, of runs that are not in flight
 
     def keep_time(self, reading: Reading) -> datetime | None:
         """Begin a pass. Gives the time, ours, at which our clock was last seen to have jumped."""
-        return self._memory.keep_time(reading, self._now())
+        jumped = self._memory.keep_time(reading, self._now())
+        if jumped != self._jumped:  # by what the clock shows now, absences began at another time
+            self._jumped, self._absent = jumped, {}
+        return jumped
 
     def look(self, runs: Sequence[FlowRun], *, everywhere: bool) -> tuple[dict[str, ScopeView], Looks]:
         """Ask each scope about the runs that are mapped to it or were seen there (`everywhere`: about all of them)."""
@@ -80,17 +84,17 @@ class Outlook:
         in_flight = {run.id: run for run in runs}
         self._memory.note(sighting for one in answered for sighting in _sightings(one, in_flight, now))
         recalled = self._memory.recall(ids)
-        self._note_absences(answered, now)
+        self._note_absences(answered, {run.id for run in runs if run.may_run or not run.is_in_flight}, now)
         looks = {run.id: tuple(_looks(run, answered, recalled.get(run.id, ()), self._absent)) for run in runs}
         breakers, distrusted = self._memory.breakers(), self._distrusted()
         views = (_view(one, looks, breakers.get(one.name), distrusted.get(one.name)) for one in answered)
         return {view.name: view for view in views}, looks
 
-    def _note_absences(self, answered: Sequence[_Answered], now: datetime) -> None:
-        """Keep since when each run is absent: a later sign of life contradicts that, in a later pass too."""
+    def _note_absences(self, answered: Sequence[_Answered], expected: Collection[RunId], now: datetime) -> None:
+        """Keep since when each run that should be there is absent: a later sign of life contradicts that, passes on."""
         for one in answered:
             for run_id, seen in one.answer.seen.observations.items() if one.answer.seen else ():
-                if seen and all(each.condition is Condition.GONE for each in seen):
+                if run_id in expected and seen and all(each.condition is Condition.GONE for each in seen):
                     self._absent.setdefault((one.name, run_id), now)
                 else:
                     self._absent.pop((one.name, run_id), None)

@@ -26,7 +26,7 @@ def times_resumed(run_id: RunId, history: Collection[StateRecord]) -> int:
 
 def resumed(finding: Finding, judged: Judged, policy: Policy) -> Finding:
     """Plan what follows the settlement, or say that it was resumed as often as it may be."""
-    if finding.verdict is not Verdict.ZOMBIE or not _may_be_resumed(finding, policy):
+    if finding.verdict is not Verdict.ZOMBIE or not _is_to_be_resumed(finding, policy):
         return finding
     return resumption_of(finding, judged.weighed.case.history or (), policy)
 
@@ -40,14 +40,16 @@ def resumption_of(finding: Finding, history: Collection[StateRecord], policy: Po
     return replace(finding, resumption=Resumption(before + 1, policy.resume_max, delay))
 
 
-def _may_be_resumed(finding: Finding, policy: Policy) -> bool:
-    run = finding.run
-    if finding.rule not in _BY_INFRASTRUCTURE or finding.action is not Action.CRASH or policy.resume_max < 1:
+def _is_to_be_resumed(finding: Finding, policy: Policy) -> bool:
+    if finding.rule not in _BY_INFRASTRUCTURE or finding.action is not Action.CRASH:
         return False
-    if run.deployment_id is None or run.parent_task_run_id is not None:  # its parent waits for no second try
-        return False
-    return finding.cause in policy.resume_causes and _is_chosen(run, policy)
+    return finding.cause in policy.resume_causes and may_be_resumed(finding.run, policy)
 
 
-def _is_chosen(run: FlowRun, policy: Policy) -> bool:
+def may_be_resumed(run: FlowRun, policy: Policy) -> bool:
+    """Whether the run is one that the operator has chosen, and that a worker would take up."""
+    if policy.resume_max < 1 or run.deployment_id is None:
+        return False
+    if run.parent_task_run_id is not None:  # its parent waits for no second try
+        return False
     return run.work_pool in policy.resume_work_pools or not run.tags.isdisjoint(policy.resume_tags)

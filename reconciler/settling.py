@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
+from uuid import UUID
 
 from reconciler.model import FlowRun, OutcomeKind, RunId, TaskRun
 from reconciler.plan import Finding, Outcome, Plan, Policy, Settled
@@ -18,7 +19,7 @@ from reconciler.unfinished import Unfinished, still_so
 from reconciler.weigh import Weighed
 
 Hindrance = Callable[[], str | None]  # why nothing more may be begun; None: nothing hinders
-WhatLives = Callable[[Sequence[FlowRun]], Mapping[RunId, Weighed]]  # of these runs, what lives or may live
+WhatLives = Callable[[Sequence[FlowRun]], Mapping[RunId, Weighed]]  # what there is of these runs now
 
 _T = TypeVar("_T")
 
@@ -56,21 +57,21 @@ class Settling:
         if finding.inside is None:
             return None
         if (of_root := outcomes.get(finding.inside.id)) is not None:
-            if of_root.is_last_word:
-                return None
+            if of_root.is_last_word and of_root.state_id is not None:
+                return self._came_back(finding.inside.id, of_root.state_id)
             kind = OutcomeKind.STATE_CHANGED if of_root.kind is OutcomeKind.ACCEPTED else of_root.kind
             return Outcome(kind, "it was not proposed, for the flow run that it runs in was not settled for good")
         if not finding.inside.state_type.is_terminal:
             return Outcome(OutcomeKind.STATE_CHANGED, "it was not proposed, for its root was not settled")
-        return self._came_back(finding.inside)
+        return self._came_back(finding.inside.id, finding.inside.state_id)
 
-    def _came_back(self, root: FlowRun) -> Outcome | None:
+    def _came_back(self, root_id: RunId, state_id: UUID) -> Outcome | None:
         """Whether a root that had ended goes on: asked just before each of its subflows is written."""
         try:
-            now = self.orchestrator.reread([root.id]).get(root.id)
+            now = self.orchestrator.reread([root_id]).get(root_id)
         except OrchestratorError as error:
             return Outcome(OutcomeKind.FAILED, f"it was not proposed, for its parent could not be read: {error}")
-        if now is not None and now.state_id == root.state_id:
+        if now is not None and now.state_id == state_id:
             return None
         state = now.state_name if now else "deleted"
         return Outcome(OutcomeKind.STATE_CHANGED, f"it was not proposed, for its parent is {state} by now")
@@ -92,8 +93,8 @@ class Settling:
                 break
             message = _message(settled[task_run.flow_run_id].finding)
             done.append((task_run, self.orchestrator.settle_task_run(task_run, message)))
-        refused = {one.flow_run_id for one, outcome in done if outcome.kind is OutcomeKind.REFUSED}
-        left = {one.flow_run_id for one in found} - refused  # until a list shows none: a list may not hold all
+        refused = {one.id for one, outcome in done if outcome.kind is OutcomeKind.REFUSED}
+        left = {one.flow_run_id for one in found if one.id not in refused}  # until a list, cut at its bound, has none
         self.unfinished.task_runs = {run_id: one for run_id, one in settled.items() if run_id in left}
         return done
 
@@ -103,12 +104,11 @@ class Settling:
             return {}
         waiting, outcomes = still_so(self.orchestrator, self.unfinished.resumptions), dict[RunId, Outcome]()
         self.unfinished.resumptions = dict(waiting)
-        living = what_lives([one.finding.run for one in waiting.values()])
+        seen = what_lives([one.finding.run for one in waiting.values()])
         for run_id, written in waiting.items():
             if hindrance() is not None:
                 break
-            outcome = _alive(living[run_id]) if run_id in living else None
-            outcome = outcome or self.orchestrator.resume(written.finding, written.state_id)
+            outcome = _doubt(seen[run_id]) or self.orchestrator.resume(written.finding, written.state_id)
             outcomes[run_id] = outcome
             if outcome.kind is not OutcomeKind.FAILED:
                 del self.unfinished.resumptions[run_id]
@@ -131,8 +131,14 @@ def _message(finding: Finding) -> str:
     return f"its flow run is {state}: {finding.message}"
 
 
-def _alive(weighed: Weighed) -> Outcome:
+def _doubt(weighed: Weighed) -> Outcome | None:
+    """Why it is not started again: it lives, or may live."""
     if not weighed.live:
-        return Outcome(OutcomeKind.FAILED, "; ".join(weighed.blind))
+        if weighed.blind:
+            return Outcome(OutcomeKind.FAILED, "; ".join(weighed.blind))
+        if weighed.ended or any(absence.counts for absence in weighed.absent):
+            return None
+        why = "; ".join(absence.why_not for absence in weighed.absent) or "no scope is asked about it"
+        return Outcome(OutcomeKind.STATE_CHANGED, f"it may be alive where nobody looks: {why}")
     what = sentence(weighed.live[0].observation)
     return Outcome(OutcomeKind.REFUSED, f"{what}", alarm=f"it was set to Crashed, and {what}: it is not started again")

@@ -57,7 +57,7 @@ def shared_fate(matter: Matter, root: Root, found: Finding) -> Finding:
     if found.verdict is Verdict.ZOMBIE and found.action is Action.CANCEL:
         awaited = "the server cancels what runs inside a cancelled flow run"
         return replace(shared, verdict=Verdict.WAITING, reason=f"{shared.reason}; awaited: {awaited}")
-    return _heeding_cancellation(matter, shared)
+    return _as_it_may_be(matter, root, shared)
 
 
 def ended_parent(matter: Matter, root: Root) -> Finding:
@@ -77,11 +77,11 @@ def ended_parent(matter: Matter, root: Root) -> Finding:
     end, absence = last_end(matter), counting_absence(matter)
     if end is not None:
         how = f"{what}; {ended_sentence(end, matter.snapshot.taken_at)}"
-        return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, how, end))
+        return _as_it_may_be(matter, root, _found(matter, root, Verdict.ZOMBIE, how, end))
     if absence is not None:
-        return _heeding_cancellation(matter, _without_root(matter, root, absence, what))
+        return _as_it_may_be(matter, root, _without_root(matter, root, absence, what))
     if root.run.transition_id is not None and not _went_on(root):  # its engine reported that, or a worker that saw it
-        return _heeding_cancellation(matter, _found(matter, root, Verdict.ZOMBIE, what, None, _scope(matter, root)))
+        return _as_it_may_be(matter, root, _found(matter, root, Verdict.ZOMBIE, what, None, _scope(matter, root)))
     why = ": what runs in it reported a state after that" if _went_on(root) else _why(matter)
     return _found(matter, root, Verdict.UNMANAGED, f"{what}, and nothing tells that its process ended{why}")
 
@@ -113,10 +113,18 @@ def _found(
     return replace(found, inside=root.run, depth=_depth(matter))
 
 
-def _heeding_cancellation(matter: Matter, found: Finding) -> Finding:
-    """A subflow that is being cancelled is never crashed: rule 9's conditions are its own."""
+def _as_it_may_be(matter: Matter, root: Root, found: Finding) -> Finding:
+    """Heed what is the subflow's own: the attempt of its root that it belongs to, and whether it is being cancelled.
+
+    One that is being cancelled is never crashed: rule 9's conditions are its own.
+    """
     run, policy = matter.run, matter.policy
-    if found.verdict is not Verdict.ZOMBIE or run.state_type is not StateType.CANCELLING:
+    if found.verdict is not Verdict.ZOMBIE:
+        return found
+    if _is_of_an_earlier_attempt(matter, root):
+        why = "it runs since before that attempt began, and nothing tells what became of the attempt that it belongs to"
+        return replace(found, verdict=Verdict.UNMANAGED, is_suspect=False, reason=f"{found.reason}; {why}")
+    if run.state_type is not StateType.CANCELLING:
         return found
     if matter.state_age < policy.cancelling_limit:
         why = f"cancelling for {span(matter.state_age)}, reported after {span(policy.cancelling_limit)}"
@@ -132,6 +140,19 @@ def _went_on(root: Root) -> bool:
     """Whether something reported from its process after its final state: then that was not the end."""
     reported = root.weighed.case.family_reported
     return reported is not None and reported > root.run.state_since
+
+
+def _is_of_an_earlier_attempt(matter: Matter, root: Root) -> bool:
+    """Whether it began in a former attempt of its root, of whose end nobody told who was there.
+
+    That end is vouched for as a root's own is: by the transition's id (an engine that reschedules, a worker, we).
+    """
+    attempt, since = root.weighed.attempt, matter.run.state_since
+    if attempt is None or attempt.is_only or since >= attempt.began:
+        return False
+    later = (record for record in root.weighed.case.history or () if record.timestamp > since)
+    left = next((record for record in later if record.type is not StateType.RUNNING), None)
+    return left is None or left.transition_id is None
 
 
 def _depth(matter: Matter) -> int:

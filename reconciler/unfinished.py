@@ -12,10 +12,11 @@ from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
 
-from reconciler.model import Action, FlowRun, RunId, StateRecord, Verdict
+from reconciler.guards import opted_out
+from reconciler.model import Action, FlowRun, OutcomeKind, RunId, StateRecord, Verdict
 from reconciler.plan import Finding, Mode, Outcome, Policy, announced_resumption, transition_id
 from reconciler.ports import Orchestrator, Unreadable
-from reconciler.resuming import resumption_of
+from reconciler.resuming import may_be_resumed, resumption_of
 
 _OF_LATE = timedelta(hours=1)
 _MOST = 1000
@@ -39,6 +40,8 @@ class Unfinished:
 
     def note(self, finding: Finding, outcome: Outcome, policy: Policy) -> None:
         """Keep what follows from one settlement."""
+        if outcome.kind is OutcomeKind.ACCEPTED and not outcome.is_last_word:
+            self._is_recalled = False  # perhaps it was only not to be seen: the history proves what is ours
         if not outcome.is_last_word or outcome.state_id is None or finding.action is not Action.CRASH:
             return
         self._add(Written(finding, outcome.state_id), policy)
@@ -61,7 +64,8 @@ class Unfinished:
             wants |= {one.flow_run_id for one in orchestrator.open_task_runs(crashed.keys()) if not one.placeholder}
         for run_id in sorted(wants & crashed.keys() - self.task_runs.keys()):
             run, message = crashed[run_id]
-            if (written := _proved(run, message, orchestrator.history(run_id), policy)) is not None:
+            written = _proved(run, message, orchestrator.history(run_id), policy)
+            if written is not None and opted_out(written.finding, policy) is None:
                 self._add(written, policy)
         self._is_recalled = True
 
@@ -100,6 +104,6 @@ def _proved(run: FlowRun, message: str, history: Sequence[StateRecord], policy: 
         return None
     reason = f"the reconciler was stopped before it was done: {message}"
     finding = Finding(run=run, verdict=Verdict.ZOMBIE, rule="6", reason=reason)
-    if announced_resumption(message) and policy.resume_max:
+    if announced_resumption(message) and may_be_resumed(run, policy):
         return Written(resumption_of(finding, history, policy), run.state_id)
     return Written(finding, run.state_id)

@@ -193,6 +193,13 @@ class _Scale:
         here = here and not any(gone.needs_sighting for gone in self._of(Condition.GONE))
         return any(resource.is_named_by(pid) for resource in seen) or (here and self.look.place is not Place.ELSEWHERE)
 
+    def _was_contradicted(self) -> bool:
+        """Whether something reported from its process since it is absent: it runs where this scope does not see."""
+        since, attempt = self.look.absent_since, self.attempt
+        if since is None or (attempt and since < self.snapshot.server_clock.to_ours(attempt.resumed)):
+            return False
+        return self._reported_later(since)
+
     def _reported_later(self, ended: datetime) -> bool:
         """Whether a state that only a live resource reports, its own or a subflow's, came after that end (ours)."""
         own = [self.case.run.state_since] if self.case.run.may_run else []
@@ -209,6 +216,9 @@ class _Scale:
         if all(seen.resource and self._is_of_this_attempt(seen.resource) is False for seen in left):
             counts, why_not = self.counts()
             stated = max(self._of(Condition.GONE), key=lambda seen: seen.unseen_end, default=None)
+            if counts is not None and self._was_contradicted():
+                gone_before = f"after scope '{self.look.scope}' had first said that it is not there"
+                counts, why_not = None, f"it, or what runs in its process, reported a state {gone_before}"
             if counts is not None and stated is None and not left:
                 counts, why_not = None, f"scope '{self.look.scope}' does not say what became of what its pid names"
             yield Absence(self.scope, counts, why_not, stated, self._sighting())

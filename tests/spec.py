@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from reconciler.decide import decide
 from reconciler.model import (
@@ -18,7 +19,7 @@ from reconciler.model import (
     StateType,
 )
 from reconciler.plan import Finding, Policy
-from reconciler.snapshot import Case, FirstLook, Look, ScopeView, Snapshot
+from reconciler.snapshot import Case, FirstLook, Lineage, Look, ScopeView, Snapshot
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 POLICY = Policy()
@@ -151,3 +152,46 @@ def vanished(**changes: object) -> Case:
 
 def beat(seconds: float, count: int = 3, cadence: float = 30) -> Heartbeat:
     return Heartbeat(count=count, first=ago(seconds + cadence * (count - 1)), last=ago(seconds))
+
+
+def herd(count: int = 9) -> list[Case]:
+    """Healthy runs, so many that the breaker has nothing to say of one that vanished."""
+    return [case(one, look(alive(one), sightings=(sighting(one),))) for one in (run() for _ in range(count))]
+
+
+def subflow(state: str = "RUNNING", *, age: float = 290, **changes: object) -> FlowRun:
+    """One that runs in its parent's process: nothing outside names it."""
+    mine = {"name": "kid", "pid": None, "work_pool": None, "worker_type": None, "parent_task_run_id": uuid4()}
+    return run(state, age=age, **(mine | changes))
+
+
+def inside(
+    of: FlowRun, *ancestors: FlowRun, error: str | None = None, looks: tuple[Look, ...] = (), **kw: object
+) -> Case:
+    """Make the case of a subflow; `ancestors`: its parent first, its root last."""
+    lineage = Lineage(ancestors=tuple(one.id for one in ancestors), error=error)
+    return replace(case(of, *looks, **kw), lineage=lineage)  # type: ignore[arg-type]
+
+
+def over(state: str = "CRASHED", *, age: float = 900, by_client: bool = False, **changes: object) -> FlowRun:
+    """A run with a final state. `by_client`: Prefect's own client wrote it (its engine, a worker), no automation."""
+    return run(state, age=age, transition_id=uuid4() if by_client else None, **changes)
+
+
+def past_of(of: FlowRun) -> tuple[StateRecord, ...]:
+    """One attempt that began a minute before the state that it has now."""
+    began = (NOW - of.state_since).total_seconds() + 60
+    return history(of, ("PENDING", began), ("RUNNING", began - 10))
+
+
+def judged(
+    *cases: Case,
+    roots: tuple[Case, ...] = (),
+    scopes: tuple[ScopeView, ...] = (),
+    policy: Policy = POLICY,
+    **kw: object,
+) -> dict[UUID, Finding]:
+    """Judge these among enough healthy runs; `roots`: those that are not in flight."""
+    above = {one.run.id: one for one in roots}
+    plan = decide(snapshot(*cases, *herd(), scopes=scopes, roots=above, **kw), policy)
+    return {finding.run.id: finding for finding in plan.findings}

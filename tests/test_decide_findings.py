@@ -223,8 +223,8 @@ class TestRule7Gone:
         one = vanished(age=40)
         finding = verdict(one, scope("a", lag=POLICY.quiet))
         assert finding == Finding(
-            run=one.run, verdict=Verdict.WAITING, rule="10", scope="a", adapter="docker", observation=gone(one.run), absence=SIGHTED,
-            reason=f"{REMOVED}; awaited: the state is 40 s old, "
+            run=one.run, verdict=Verdict.WAITING, rule="10", scope="a", adapter="docker", observation=gone(one.run),
+            absence=SIGHTED, reason=f"{REMOVED}; awaited: the state is 40 s old, "
             "and scope 'a' may not show yet what was made within 3 min",
         )  # fmt: skip
 
@@ -246,14 +246,15 @@ class TestRules8To10:
         found(case(r, look(gone(r))), "WAITING", "10", f"{told}reported after 15 min")
         r = run("PENDING", age=1200)
         told = told.replace("60 s", "20 min")
-        found(case(r, look(gone(r))), "HELD", "8", f"{told}so it is left to a person")
+        found(case(r, look(gone(r))), "HELD", "8", f"{told}so it is left to a person (or to `crash_pending = true`)")
 
     def test_cancelling(self) -> None:
         r = run("CANCELLING", age=500)
         told = f"{ENDED}; cancelling for 8 min, reported after 10 min"
         found(case(r, look(exited(r))), "WAITING", "10", told, exited(r))
         one = vanished(state="CANCELLING", age=700)
-        told = f"{REMOVED}; cancelling for 12 min: servers before 3.7.5 leave it so, set it Cancelled by hand"
+        remedy = "set it Cancelled by hand (or let `finish_cancelling = true` do it)"
+        told = f"{REMOVED}; cancelling for 12 min: servers before 3.7.5 leave it so, {remedy}"
         found(one, "HELD", "9", told, gone(one.run))
 
     def test_cancelling_and_gone_is_no_absence_for_the_breaker(self) -> None:
