@@ -23,6 +23,7 @@ _DEATHS = {
     "exited_starting": "ended before the run began",
     "exited_unseen": "ended out of sight, its node lost",
     "gone": "vanished, and was seen there before",
+    "subflow_left": "a subflow whose parent somebody else had ended",
     "gone_unsighted": "vanished, and was never seen there (exclusive), or vanished with its node",
 }
 
@@ -125,4 +126,12 @@ def _times(parts: Parts, answers: Mapping[str, Answer]) -> Iterator[str]:
             late = span(answer.seen.lag)
             yield f"  in scope '{scope}', which may show things late: not before they are {late} old"
     daemon = parts.loaded.settings.daemon
+    policy = parts.loaded.settings.policy
+    if policy.resume_max:
+        pools, tags = ", ".join(sorted(policy.resume_work_pools)), ", ".join(sorted(policy.resume_tags))
+        which = " and ".join(
+            filter(None, [f"of work pools {pools}" if pools else "", f"tagged {tags}" if tags else ""])
+        )
+        often = f"at most {policy.resume_max} times, after {span(policy.resume_backoff)} at first"
+        yield f"started again: runs {which}, {often}"
     yield f"the daemon passes every {span(daemon.interval + daemon.jitter)}: add that, and the length of a pass"

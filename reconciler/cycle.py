@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -151,6 +152,8 @@ class Cycle:
             return None, ()
         try:
             strangers, clock = self.outlook.strangers, snapshot.server_clock
-            return self.orphans.told(strangers, self.orchestrator.reread, clock, self.clock(), self.policy), ()
+            inside = Counter(case.lineage.root_id for case in snapshot.cases if case.lineage and case.lineage.root_id)
+            now, reread = self.clock(), self.orchestrator.reread
+            return self.orphans.told(strangers, reread, clock, now, self.policy, inside), ()
         except OrchestratorError as error:
             return None, (f"orphans are not told, for their flow runs could not be read: {error}",)

@@ -7,31 +7,24 @@ to be a ZOMBIE the guards may still turn into HELD.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
+from reconciler.condemning import after_absence, after_end
 from reconciler.guards import Watchman, guarded_alone
 from reconciler.matter import (
-    LONG_AGO,
     Matter,
     Root,
     counting_absence,
-    ended_at_first_look,
-    ended_by,
     last_end,
-    lost_of_late,
-    settle_time,
-    unheard,
     unknowns,
     unreadable_history,
     what_was_seen,
-    youth_of,
 )
 from reconciler.model import Condition, RunId, StateType, Verdict
 from reconciler.plan import NOTHING_PLANNED, Breaker, Finding, Judged, Plan, Policy
-from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence, unmapped_sentence
-from reconciler.snapshot import Case, ScopeView, Snapshot
+from reconciler.sentences import ended_sentence, gone_sentence, sentence, unmapped_sentence
+from reconciler.snapshot import Case, Snapshot
 from reconciler.subflows import ended_parent, shared_fate, title_of, with_reports
-from reconciler.weigh import Absence, Sight, riding, runs_inside, weigh
+from reconciler.weigh import riding, runs_inside, weigh
 from reconciler.words import moment, span
 
 
@@ -86,7 +79,7 @@ def rule_1_subflow(matter: Matter) -> Finding | None:
         why = "its parent flow run was deleted, so nothing tells in whose process it ran"
         return matter.verdict(Verdict.UNMANAGED, "1", why)
     if root.finding is not None:
-        return _confirmed(matter, shared_fate(matter, root, root.finding))
+        return shared_fate(matter, root, root.finding)
     if root.run.state_type.is_terminal:
         return None  # rule 2
     return matter.verdict(Verdict.HEALTHY, "1", f"its parent {title_of(root.run)} is {root.run.state_name}")
@@ -96,8 +89,7 @@ def rule_2_parent_ended(matter: Matter) -> Finding | None:
     """Whoever ended the parent, a live one aside: what ran inside it will never report."""
     if not matter.runs_inside or matter.root is None:
         return None
-    finding = ended_parent(matter, matter.root)
-    return _confirmed(matter, finding) if finding.verdict is Verdict.ZOMBIE else finding
+    return ended_parent(matter, matter.root)
 
 
 def rule_3_alive(matter: Matter) -> Finding | None:
@@ -112,8 +104,10 @@ def rule_3_alive(matter: Matter) -> Finding | None:
         remarks.append(f"the run is {matter.run.state_name} for {span(matter.state_age)}")
     if pid and not any(s.observation.resource and s.observation.resource.is_named_by(pid) for s in matter.weighed.live):
         remarks.append("it is not what the run's infrastructure_pid names")
+    if stuck := matter.stuck_cancelling:
+        remarks.append(stuck)
     finding = matter.verdict(Verdict.HEALTHY, "3", "; ".join([sentence(seen), *remarks]), sight)
-    return finding.noted() if remarks and matter.state_age > matter.policy.report_after else finding
+    return finding.noted() if stuck or (remarks and matter.state_age > matter.policy.report_after) else finding
 
 
 def rule_4_blind(matter: Matter) -> Finding | None:
@@ -139,7 +133,8 @@ def rule_5_unmanaged(matter: Matter) -> Finding | None:
         why = unmapped_sentence(run)
     ends = (ended_sentence(sight, matter.snapshot.taken_at) for sight in weighed.parts)
     parts = (f"{end}, which may be a part of it only" for end in sorted(ends))
-    return matter.verdict(Verdict.UNMANAGED, "5", "; ".join([why, *parts]))
+    stuck = [matter.stuck_cancelling] if matter.stuck_cancelling else []
+    return matter.verdict(Verdict.UNMANAGED, "5", "; ".join([why, *parts, *stuck]))
 
 
 def rule_6_exited(matter: Matter) -> Finding | None:
@@ -147,23 +142,7 @@ def rule_6_exited(matter: Matter) -> Finding | None:
     sight = last_end(matter)
     if sight is None or not (matter.should_run or matter.run.state_type is StateType.PENDING):
         return None
-    return _after_end(matter, sight, "6")
-
-
-def _after_end(matter: Matter, sight: Sight, rule: str) -> Finding:
-    """It ended: once the settle time has passed, and nothing else can come to light, it is a zombie."""
-    scope, now = sight.scope, matter.snapshot.taken_at
-    settle, name = settle_time(matter, sight.observation)
-    age = now - max(ended_by(matter, sight), matter.retry_due or LONG_AGO)
-    if scope.lag and (youth := youth_of(matter, sight)) < scope.lag:
-        return _waits(matter, sight, f"{_late(scope, 'what else was made')}, for another {span(scope.lag - youth)}")
-    if sight.observation.ended_at is None and not ended_at_first_look(matter, sight):
-        return _to_confirm(matter, sight, "its end has no time, so it is looked at twice")
-    if age - scope.clock.uncertainty < settle:
-        return _waits(matter, sight, f"{name} of {span(settle)} has not passed ({span(age)} so far)")
-    if (lost := lost_of_late(matter)) and not ended_at_first_look(matter, sight):
-        return _to_confirm(matter, sight, f"a second look, for {lost.resource.title} was alive before")
-    return _zombie(matter, sight, rule, ended_sentence(sight, now) + unheard(matter))
+    return after_end(matter, sight, "6", ended_sentence(sight, matter.snapshot.taken_at))
 
 
 def rule_7_gone(matter: Matter) -> Finding | None:
@@ -171,25 +150,7 @@ def rule_7_gone(matter: Matter) -> Finding | None:
     absence = counting_absence(matter)
     if absence is None or matter.weighed.ended or not matter.should_run:
         return None
-    return _after_absence(matter, absence, "7", gone_sentence(absence, matter.snapshot.taken_at) + unheard(matter))
-
-
-def _after_absence(matter: Matter, absence: Absence, rule: str, reason: str) -> Finding:
-    """It is not there, where that counts: if that is so twice, and the state is no younger than grace, a zombie."""
-    policy, sight = matter.policy, Sight(absence.scope, absence.observation or NOTHING)
-    age = min(matter.state_age, matter.snapshot.taken_at - (matter.retry_due or LONG_AGO))
-    first = matter.case.first_look
-    was_absent = first is not None and absence.scope.name in first.absent_from
-    if age < policy.grace:
-        finding = _waits(matter, sight, f"the state is {span(age)} old, grace is {span(policy.grace)}", reason)
-    elif matter.state_age - sight.scope.clock.uncertainty < sight.scope.lag:
-        late = _late(sight.scope, "what was made")
-        finding = _waits(matter, sight, f"the state is {span(matter.state_age)} old, and {late}", reason)
-    elif first is None or not was_absent or matter.snapshot.taken_at - first.at < policy.confirm_after:
-        finding = _to_confirm(matter, sight, f"a second look after {span(policy.confirm_after)}", reason)
-    else:
-        finding = _zombie(matter, sight, rule, reason)
-    return finding.absent(absence.counts)
+    return after_absence(matter, absence, "7", gone_sentence(absence, matter.snapshot.taken_at))
 
 
 def rule_8_never_appeared(matter: Matter) -> Finding | None:
@@ -204,13 +165,14 @@ def rule_8_never_appeared(matter: Matter) -> Finding | None:
             f"{reason}; an image pull looks the same, reported after {span(matter.policy.report_after)}",
         )
     if not matter.policy.crash_pending:
-        left = "an image pull looks the same, so it is left to a person (or to `crash_pending = true`)"
+        where = "" if counting_absence(matter) else " in an `exclusive` scope"
+        left = f"an image pull looks the same, so it is left to a person (or to `crash_pending = true`{where})"
         return matter.verdict(Verdict.HELD, "8", f"{reason}; {left}")
     absence = counting_absence(matter)
     if absence is None:
         why = "; ".join(absence.why_not for absence in matter.weighed.absent)
         return matter.verdict(Verdict.HELD, "8", f"{reason}; crash_pending cannot judge it: {why}")
-    return _after_absence(matter, absence, "8", reason)
+    return after_absence(matter, absence, "8", reason)
 
 
 def rule_9_cancelling(matter: Matter) -> Finding | None:
@@ -220,9 +182,9 @@ def rule_9_cancelling(matter: Matter) -> Finding | None:
     what, sight = what_was_seen(matter)
     end, absence, age = last_end(matter), counting_absence(matter), f"cancelling for {span(matter.state_age)}"
     if matter.policy.finish_cancelling and end is not None:
-        return _after_end(matter, end, "9")
+        return after_end(matter, end, "9", f"{what}; {age}")
     if matter.policy.finish_cancelling and absence is not None:
-        return _after_absence(matter, absence, "9", f"{what}; {age}")
+        return after_absence(matter, absence, "9", f"{what}; {age}")
     remedy = "servers before 3.7.5 leave it so, set it Cancelled by hand (or let `finish_cancelling = true` do it)"
     return matter.verdict(Verdict.HELD, "9", f"{what}; {age}: {remedy}", sight)
 
@@ -257,24 +219,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _zombie(matter: Matter, sight: Sight, rule: str, reason: str) -> Finding:
-    return _confirmed(matter, matter.zombie(rule, reason, sight.observation.why, sight))
-
-
-def _confirmed(matter: Matter, finding: Finding) -> Finding:
-    """A zombie by what was seen; suspects are judged again with their history before that stands."""
-    if finding.verdict is not Verdict.ZOMBIE:
-        return finding
-    history = matter.case.history
-    if history is None or matter.wants_history_of_root:
-        return _awaits(finding, "its state history is still to be read").suspected()
-    if history[-1].id != matter.run.state_id:
-        return _awaits(finding, "its state has changed since it was listed")
-    if matter.case.first_look is None:
-        return _awaits(finding, "a second look, in every scope").suspected()
-    return finding.suspected()
-
-
 def _roots(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> dict[RunId, Root]:
     """The runs in which subflows run: those in flight with what the guards left of their findings, and the others."""
     wanted = {run_id for case in snapshot.cases if case.lineage for run_id in case.lineage.ancestors}
@@ -283,22 +227,3 @@ def _roots(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> d
     tops = {case.lineage.root_id for case in snapshot.cases if case.lineage}  # who has ended in between is no root
     others = {run_id: case for run_id, case in snapshot.roots.items() if run_id in tops or not runs_inside(case)}
     return {run_id: Root(weigh(case, snapshot), None) for run_id, case in others.items()} | in_flight
-
-
-def _late(scope: ScopeView, what: str) -> str:
-    return f"scope '{scope.name}' may not show yet {what} within {span(scope.lag)}"
-
-
-def _awaits(finding: Finding, awaited: str) -> Finding:
-    rule, reason = finding.rule if finding.inside else "10", f"{finding.reason}; awaited: {awaited}"
-    waits = replace(finding, verdict=Verdict.WAITING, rule=rule, reason=reason, is_suspect=False)
-    return replace(waits, cause=None, labels_run=False)
-
-
-def _to_confirm(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:
-    return _waits(matter, sight, awaited, reason).suspected(wants_time=True)
-
-
-def _waits(matter: Matter, sight: Sight, awaited: str, reason: str | None = None) -> Finding:
-    what = reason or ended_sentence(sight, matter.snapshot.taken_at)
-    return matter.verdict(Verdict.WAITING, "10", f"{what}; awaited: {awaited}", sight)

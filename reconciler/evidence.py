@@ -25,7 +25,6 @@ from reconciler.snapshot import Case, Snapshot
 VERSION = 1
 _YEARS = 1900, 9000  # of a line that is read: ages and time zones can be reckoned with
 _Kind = TypeVar("_Kind")
-Turn = tuple[datetime, RunId, bool, int, RunId]  # see `Finding.turn`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class Line:
     condition: Condition | None = None
     resource: str | None = None
     outcome: Outcome | None = None
-    ahead: int = 0  # zombies of the pass that would be settled first, its root among them: what `rate` counts
+    ahead: int = 0  # families of zombies of the pass that would be settled first: what `rate` counts
     breakers: tuple[Breaker, ...] = ()  # those that had tripped in the scopes looked at
     policy: Policy
     snapshot: Snapshot  # of this run; `taken_at` is the one under which it was judged; `roots` has its root
@@ -122,7 +121,7 @@ class _Account:
     report: CycleReport
     snapshot: Snapshot
     judged: Mapping[RunId, Judged]
-    queue: list[Turn]  # zombies in the order in which `rate` lets them through
+    queue: list[tuple[datetime, RunId]]  # families of zombies in the order in which `rate` lets them through
 
     @classmethod
     def of(cls, report: CycleReport) -> _Account:
@@ -130,10 +129,10 @@ class _Account:
             raise ValueError("a cycle without a snapshot has decided nothing")
         zombies = (one for one in report.plan.findings if one.verdict is Verdict.ZOMBIE or one.guard is Guard.RATE)
         judged = {one.finding.run.id: one for one in report.plan.judged}
-        return cls(report, report.snapshot, judged, sorted(one.turn for one in zombies))
+        return cls(report, report.snapshot, judged, sorted({one.head for one in zombies}))
 
     def ahead_of(self, finding: Finding) -> int:
-        return bisect_left(self.queue, finding.turn)
+        return bisect_left(self.queue, finding.head)
 
     def snapshot_of(self, run_id: RunId) -> Snapshot:
         """Cut the snapshot down to one run and its root, as when it was judged: not always at the last look."""

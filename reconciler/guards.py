@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,7 @@ from reconciler.model import FlowRun, Guard, Heartbeat, LifeSign, StateType, Ver
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
 from reconciler.resuming import resumed
 from reconciler.snapshot import ScopeView, Snapshot
-from reconciler.weigh import Weighed
+from reconciler.weigh import Weighed, weigh
 from reconciler.words import moment, span
 
 Guarding = Callable[[Weighed, Finding], str | None]  # why it holds the run; None: it does not
@@ -35,24 +35,43 @@ def guarded_alone(
     return resumed(_rate(watchman.hold(judged.weighed, judged.finding), ahead, policy), judged, policy)
 
 
-def _tripped(judged: Sequence[Judged], policy: Policy) -> dict[str, Breaker]:
+def _tripped(judged: Sequence[Judged], policy: Policy, lost: Sequence[str] = ()) -> dict[str, Breaker]:
     """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive.
 
-    Nor do runs that no absence would condemn now (pending, cancelling): they would make the share look small.
+    Nor do runs that no absence would condemn now (pending, cancelling): they would make the share look small. `lost`
+    has the scope of each root that vanished without being in flight.
     """
     mine = [one for one in judged if one.finding.inside is None]  # subflows are no resources
     counting = (one for one in mine if one.finding.run.may_run or one.finding.is_absent)
     counted = Counter(scope for one in counting for scope in one.weighed.counted_in)
     absent = Counter(one.finding.scope for one in mine if one.finding.is_absent and one.finding.scope)
+    counted.update(lost)
+    absent.update(lost)
     breakers = (Breaker(scope, gone, counted[scope]) for scope, gone in sorted(absent.items()))
     return {breaker.scope: breaker for breaker in breakers if breaker.trips(policy)}
 
 
+def _lost_after_their_end(snapshot: Snapshot) -> Iterator[str]:
+    """Where roots have vanished that were seen alive after their final state: somebody had ended them by mistake.
+
+    The resource of any other run that has ended is expected to be gone.
+    """
+    to_ours = snapshot.server_clock.to_ours
+    for case in snapshot.roots.values():
+        weighed = weigh(case, snapshot)
+        if not weighed.live and not weighed.ended and case.run.state_type.is_terminal:
+            seen = (one for one in weighed.absent if one.counts and one.sighting and one.sighting.live_seen)
+            ended = to_ours(case.run.state_since) + _LAST_WORDS
+            yield from sorted(
+                one.scope.name for one in seen if one.sighting and (one.sighting.live_seen or ended) > ended
+            )
+
+
 def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
-    """Let the longest standing zombies through, and hold the rest for the next cycle."""
-    zombies = sorted((one for one in findings if one.verdict is Verdict.ZOMBIE), key=lambda one: one.turn)
-    ahead = {finding.run.id: place for place, finding in enumerate(zombies)}
-    return [_rate(finding, ahead.get(finding.run.id, 0), policy) for finding in findings]
+    """Let the longest standing zombies through, and hold the rest for the next cycle. A family counts as one."""
+    heads = sorted({one.head for one in findings if one.verdict is Verdict.ZOMBIE})
+    places = {head: place for place, head in enumerate(heads)}
+    return [_rate(finding, places.get(finding.head, 0), policy) for finding in findings]
 
 
 def _rate(finding: Finding, ahead: int, policy: Policy) -> Finding:
@@ -106,7 +125,8 @@ class Watchman:
         cls, judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
     ) -> Watchman:
         """Set one up who knows which scopes tripped, in this look or earlier in the cycle."""
-        tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy)
+        lost = list(_lost_after_their_end(snapshot))
+        tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy, lost)
         return cls(snapshot, policy, tripped)
 
     def plan(self, judged: Sequence[Judged]) -> Plan:
@@ -263,6 +283,8 @@ class Watchman:
         if self.policy.mode is Mode.OBSERVE:
             return 'mode is "observe", nothing is written'
         scope = self._scope(finding)
+        if scope is None and self.snapshot.scopes and all(one.observes for one in self.snapshot.scopes.values()):
+            return 'the mode of every scope is "observe", nothing is written'
         observes = scope is not None and scope.observes
         return f"the mode of scope '{finding.scope}' is \"observe\", nothing is written" if observes else None
 

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from reconciler.model import AbsenceCounts, Cause, Condition, FlowRun, Observation, Sighting, StateType, Verdict
 from reconciler.plan import Finding, Policy
 from reconciler.sentences import NOTHING, ended_sentence, gone_sentence
-from reconciler.snapshot import Case, Snapshot
+from reconciler.snapshot import Case, FirstLook, Snapshot
 from reconciler.weigh import Absence, Sight, Weighed
+from reconciler.words import span
 
 LONG_AGO = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -46,6 +47,12 @@ class Matter:
         return self.case.run
 
     @property
+    def first_look(self) -> FirstLook | None:
+        """Of what it is judged by: that is a root which has ended, or itself."""
+        of_root = self.root is not None and self.root.finding is None
+        return self.root.weighed.case.first_look if self.root and of_root else self.case.first_look
+
+    @property
     def state_age(self) -> timedelta:
         return self.snapshot.taken_at - self.snapshot.server_clock.to_ours(self.run.state_since)
 
@@ -67,6 +74,13 @@ class Matter:
         return self.run.may_run and not self.sleeps
 
     @property
+    def stuck_cancelling(self) -> str | None:
+        """What is to be told of a run that is being cancelled for too long, whatever became of it."""
+        is_cancelling = self.run.state_type is StateType.CANCELLING
+        is_stuck = is_cancelling and self.state_age >= self.policy.cancelling_limit
+        return f"cancelling for {span(self.state_age)}" if is_stuck else None
+
+    @property
     def wants_history_of_root(self) -> bool:
         """A root that has ended is no suspect itself, and which of its resources are of its last attempt matters."""
         return self.root is not None and self.root.finding is None and self.root.weighed.case.history is None
@@ -84,7 +98,7 @@ class Matter:
 
 
 def ended_at_first_look(matter: Matter, sight: Sight) -> bool:
-    first, resource = matter.case.first_look, sight.observation.resource
+    first, resource = matter.first_look, sight.observation.resource
     return first is not None and resource is not None and resource.id in first.ended
 
 
@@ -139,7 +153,7 @@ def ended_by(matter: Matter, sight: Sight) -> datetime:
         for sighting in look.sightings
         if look.scope == sight.scope.name and seen.resource and sighting.resource.id == seen.resource.id
     )
-    first = matter.case.first_look.at if matter.case.first_look else matter.snapshot.taken_at
+    first = matter.first_look.at if matter.first_look else matter.snapshot.taken_at
     return min([first, *(time for time in remembered if time is not None)])
 
 

@@ -33,11 +33,13 @@ class Orphans:
         server_clock: ClockOffset,
         now: datetime,
         policy: Policy,
+        subflows: Mapping[RunId, int] | None = None,
     ) -> dict[str, tuple[Orphan, ...]]:
         """Give the orphans of each scope, those whose run ended first before the others. `now` is ours.
 
-        `strangers` are live, and their runs are not in flight. A run that ended less than `quiet` ago is not told: its
-        container needs a moment to end, too. Nor is one that this server does not know: it is another server's, or was
+        `strangers` are live, and their runs are not in flight; `subflows` of these may be: how many, by root. A run
+        that ended less than `quiet` ago is not told: its container needs a moment to end, too. Nor is one that this
+        server does not know: it is another server's, or was
         deleted. Raises what `reread` raises.
         """
         run_ids = {resource.run_id for resources in strangers.values() for resource in resources}
@@ -48,7 +50,12 @@ class Orphans:
         over = {run_id for run_id, ended in since.items() if now - ended > policy.quiet}
         found = {
             scope: [
-                Orphan(resource=each, run=self._ended[each.run_id], since=since[each.run_id])
+                Orphan(
+                    resource=each,
+                    run=self._ended[each.run_id],
+                    since=since[each.run_id],
+                    subflows=(subflows or {}).get(each.run_id, 0),
+                )
                 for each in resources
                 if each.run_id in over
             ]
@@ -78,6 +85,8 @@ def orphan_sentence(scope: str, orphan: Orphan, now: datetime) -> str:
     run, resource = orphan.run, orphan.resource
     ended = f"{run.state_name} since {moment(orphan.since, now)} ({span(now - orphan.since)})"
     remedy = f"; remove it with: {resource.removal}" if resource.removal else ""
+    if orphan.subflows:
+        remedy = f"; {orphan.subflows} subflows of it are in flight, perhaps alive in there: do not remove it unseen"
     return f"{scope}: {resource.title} is alive; flow run {run.id} ({run.name}) is {ended}{remedy}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -31,13 +32,14 @@ RESUMED_CAUSES = frozenset(
 )  # reasons of the infrastructure, that may not come again
 
 
+LONGEST_BACKOFF = timedelta(hours=1)
 SIGNATURE = "Set by prefect-reconciler."
 _TO_BE_RESUMED = "to be started again"
 
 
 def announced_resumption(message: str) -> bool:
     """Whether a state message of ours says that the run is to be started again."""
-    return f"; {_TO_BE_RESUMED} (" in message[-200:] and message.endswith(SIGNATURE)
+    return re.search(rf"; {_TO_BE_RESUMED} \(\d+ of \d+\)\. {re.escape(SIGNATURE)}$", message) is not None
 
 
 class Mode(StrEnum):
@@ -123,14 +125,19 @@ class Finding:
         return self.inside.id if self.inside else None
 
     @property
+    def head(self) -> tuple[datetime, RunId]:
+        """Sorts families: a run, or the root that a subflow runs inside."""
+        head = self.inside or self.run
+        return head.state_since, head.id
+
+    @property
     def turn(self) -> tuple[datetime, RunId, bool, int, RunId]:
         """Sorts what is settled: the longest standing first, each root before its subflows, the deepest of these first.
 
         A subflow after its root, for only the root's outcome proves that nobody reported; children before parents, as
         Prefect itself ends them.
         """
-        head = self.inside or self.run
-        return head.state_since, head.id, self.inside is not None, -self.depth, self.run.id
+        return *self.head, self.inside is not None, -self.depth, self.run.id
 
     @property
     def action(self) -> Action:
@@ -249,6 +256,7 @@ class Orphan:
     resource: Resource
     run: FlowRun
     since: datetime  # ours: when the run ended
+    subflows: int = 0  # of the run, in flight: perhaps inside this very resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from reconciler.model import (
 from reconciler.plan import Finding, Listing, Outcome
 
 HOUR = timedelta(hours=1)
+MOST_OPEN_TASK_RUNS = 5000  # told at once
 _NAMED = 3
 
 
@@ -176,7 +177,7 @@ class Orchestrator(Protocol):
         """Flow runs that ended within that time as Crashed, by their state message by us, and that message."""
 
     def open_task_runs(self, run_ids: Collection[RunId]) -> Sequence[TaskRun]:
-        """The task runs of these flow runs that are RUNNING or PENDING, a page at a time."""
+        """The task runs of these flow runs that are RUNNING or PENDING: at most MOST_OPEN_TASK_RUNS of them."""
 
     def settle_task_run(self, task_run: TaskRun, message: str) -> Outcome:
         """Propose Crashed for one task run, unforced: one that has ended stays as it is. Never raises."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import timedelta
 
 from reconciler.model import Action, FlowRun, RunId, StateRecord, StateType, Verdict
-from reconciler.plan import Finding, Judged, Policy, Resumption, resumption_id
+from reconciler.plan import LONGEST_BACKOFF, Finding, Judged, Policy, Resumption, resumption_id
 
-_LONGEST = timedelta(hours=1)
 _MOST_DOUBLINGS = 20
 _BY_INFRASTRUCTURE = frozenset({"6", "7"})  # rules; a pending run may start after all, and would then run twice
 
@@ -35,8 +33,10 @@ def resumption_of(finding: Finding, history: Collection[StateRecord], policy: Po
     """Plan it for a run that may be resumed."""
     before = times_resumed(finding.run.id, history)
     if before >= policy.resume_max:
-        return replace(finding, reason=f"{finding.reason}; not resumed: it was, {before} of {policy.resume_max} times")
-    delay = min(policy.resume_backoff * 2 ** min(before, _MOST_DOUBLINGS), _LONGEST)
+        return replace(
+            finding, reason=f"{finding.reason}; not started again: {before} of {policy.resume_max} times are used"
+        )
+    delay = min(policy.resume_backoff * 2 ** min(before, _MOST_DOUBLINGS), LONGEST_BACKOFF)
     return replace(finding, resumption=Resumption(before + 1, policy.resume_max, delay))
 
 

@@ -6,14 +6,14 @@ What could not be finished for a settled run is tried again in the next pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
-from reconciler.model import FlowRun, OutcomeKind, RunId, TaskRun
-from reconciler.plan import Finding, Outcome, Plan, Policy, Settled
-from reconciler.ports import Orchestrator, OrchestratorError
+from reconciler.model import FlowRun, OutcomeKind, RunId, TaskRun, Verdict
+from reconciler.plan import SIGNATURE, Finding, Outcome, Plan, Policy, Settled
+from reconciler.ports import MOST_OPEN_TASK_RUNS, Orchestrator, OrchestratorError
 from reconciler.sentences import sentence
 from reconciler.unfinished import Unfinished, still_so
 from reconciler.weigh import Weighed
@@ -22,6 +22,7 @@ Hindrance = Callable[[], str | None]  # why nothing more may be begun; None: not
 WhatLives = Callable[[Sequence[FlowRun]], Mapping[RunId, Weighed]]  # what there is of these runs now
 
 _T = TypeVar("_T")
+_FRESH = 25  # task runs that are written before their flow runs are read again: one may have been started anew
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Settling:
         problems: list[str] = []
         _told(lambda: self.unfinished.recall(self.orchestrator, policy), problems)
         task_runs = _told(lambda: self._task_runs(hindrance), problems)
-        resumed = _told(lambda: self._resume(hindrance, what_lives), problems)
+        families = _open_families(plan, outcomes)
+        resumed = _told(lambda: self._resume(families, hindrance, what_lives), problems)
         self.unfinished.bound()
         return Settled(outcomes, tuple(task_runs or ()), resumed or {}, tuple(problems))
 
@@ -79,31 +81,43 @@ class Settling:
     def _task_runs(self, hindrance: Hindrance) -> list[tuple[TaskRun, Outcome]]:
         """Settle the task runs of settled runs. Raises OrchestratorError; what is left waits for the next pass.
 
-        They are listed first, and the flow runs read again after that: one that was started anew meanwhile has task
-        runs that live. Those that stand for subflows follow these: the server sees to it.
+        They are listed first, and the flow runs read again after that, and again: one that was started anew meanwhile
+        has task runs that live. Those that stand for subflows follow these: the server sees to it.
         """
         if not self.unfinished.task_runs or hindrance() is not None:
             return []
-        listed = self.orchestrator.open_task_runs(sorted(self.unfinished.task_runs))
-        settled = still_so(self.orchestrator, self.unfinished.task_runs)
-        found = [one for one in listed if one.flow_run_id in settled and not one.placeholder]
+        left = self.unfinished.task_runs
+        listed = self.orchestrator.open_task_runs(sorted(left))
+        found = [one for one in listed if not one.placeholder]
         done: list[tuple[TaskRun, Outcome]] = []
-        for task_run in found:
-            if hindrance() is not None:
-                break
-            message = _message(settled[task_run.flow_run_id].finding)
-            done.append((task_run, self.orchestrator.settle_task_run(task_run, message)))
-        refused = {one.id for one, outcome in done if outcome.kind is OutcomeKind.REFUSED}
-        left = {one.flow_run_id for one in found if one.id not in refused}  # until a list, cut at its bound, has none
-        self.unfinished.task_runs = {run_id: one for run_id, one in settled.items() if run_id in left}
+        for start in range(0, len(found), _FRESH):
+            settled = still_so(self.orchestrator, left)
+            for task_run in found[start : start + _FRESH]:
+                if hindrance() is None and task_run.flow_run_id in settled:
+                    message = _message(settled[task_run.flow_run_id].finding)
+                    done.append((task_run, self.orchestrator.settle_task_run(task_run, message)))
+        self._forget(found, dict(done), is_whole=len(found) < MOST_OPEN_TASK_RUNS)
         return done
 
-    def _resume(self, hindrance: Hindrance, what_lives: WhatLives) -> dict[RunId, Outcome]:
+    def _forget(self, found: Sequence[TaskRun], done: Mapping[TaskRun, Outcome], *, is_whole: bool) -> None:
+        """Keep the runs of which something is left to do, or may be, since the list was cut at its bound."""
+        if is_whole:
+            failed = {one for one in found if one not in done or done[one].kind is OutcomeKind.FAILED}
+            open_runs = {one.flow_run_id for one in failed}
+            left = self.unfinished.task_runs
+            self.unfinished.task_runs = {run_id: one for run_id, one in left.items() if run_id in open_runs}
+
+    def _resume(self, families: Collection[RunId], hindrance: Hindrance, what_lives: WhatLives) -> dict[RunId, Outcome]:
         """Start again what is to be started again, after a last look: nothing of it may live. Raises."""
         if not self.unfinished.resumptions or hindrance() is not None:
             return {}
-        waiting, outcomes = still_so(self.orchestrator, self.unfinished.resumptions), dict[RunId, Outcome]()
-        self.unfinished.resumptions = dict(waiting)
+        self.unfinished.resumptions = still_so(self.orchestrator, self.unfinished.resumptions)
+        outcomes = dict[RunId, Outcome]()
+        waiting = {  # what is left of the attempt that has ended must not be taken for the next one's
+            run_id: written
+            for run_id, written in self.unfinished.resumptions.items()
+            if run_id not in self.unfinished.task_runs and run_id not in families
+        }
         seen = what_lives([one.finding.run for one in waiting.values()])
         for run_id, written in waiting.items():
             if hindrance() is not None:
@@ -113,6 +127,14 @@ class Settling:
             if outcome.kind is not OutcomeKind.FAILED:
                 del self.unfinished.resumptions[run_id]
         return outcomes
+
+
+def _open_families(plan: Plan, outcomes: Mapping[RunId, Outcome]) -> set[RunId]:
+    """The roots of which subflows are still to be settled."""
+    waiting = (Verdict.WAITING, Verdict.ZOMBIE)
+    mine = (one for one in plan.findings if one.inside is not None and one.verdict in waiting)
+    left = (one for one in mine if one.run.id not in outcomes or outcomes[one.run.id].kind is OutcomeKind.FAILED)
+    return {one.inside.id for one in left if one.inside is not None}
 
 
 def _told(work: Callable[[], _T], problems: list[str]) -> _T | None:
@@ -127,8 +149,9 @@ def _told(work: Callable[[], _T], problems: list[str]) -> _T | None:
 
 
 def _message(finding: Finding) -> str:
-    state = finding.run.state_name if finding.run.state_type.is_terminal else "Crashed"
-    return f"its flow run is {state}: {finding.message}"
+    if finding.run.state_type.is_terminal:
+        return f"its flow run is {finding.run.state_name}: {finding.reason}. {SIGNATURE}"
+    return f"its flow run is Crashed: {finding.message}"
 
 
 def _doubt(weighed: Weighed) -> Outcome | None:
@@ -136,8 +159,11 @@ def _doubt(weighed: Weighed) -> Outcome | None:
     if not weighed.live:
         if weighed.blind:
             return Outcome(OutcomeKind.FAILED, "; ".join(weighed.blind))
-        if weighed.ended or any(absence.counts for absence in weighed.absent):
-            return None
+        vouching = [one.scope for one in weighed.ended] + [one.scope for one in weighed.absent if one.counts]
+        if vouching:
+            wary = [one.name for one in vouching if one.observes or one.distrusted_since]
+            why = f"scope '{wary[0]}' observes, or is not trusted" if wary else ""
+            return Outcome(OutcomeKind.STATE_CHANGED, why) if wary else None
         why = "; ".join(absence.why_not for absence in weighed.absent) or "no scope is asked about it"
         return Outcome(OutcomeKind.STATE_CHANGED, f"it may be alive where nobody looks: {why}")
     what = sentence(weighed.live[0].observation)

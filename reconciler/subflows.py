@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.condemning import after_absence, after_end, confirmed
 from reconciler.matter import Matter, Root, counting_absence, last_end, unreadable_history
 from reconciler.model import Action, Cause, FlowRun, RunId, StateType, Verdict
-from reconciler.plan import Finding
-from reconciler.sentences import NOTHING, ended_sentence, gone_sentence, sentence
+from reconciler.plan import SIGNATURE, Finding
+from reconciler.sentences import ended_sentence, gone_sentence, sentence
 from reconciler.snapshot import ScopeView, Snapshot
-from reconciler.weigh import Absence, Sight
 from reconciler.words import moment, span
 
 
@@ -57,7 +57,7 @@ def shared_fate(matter: Matter, root: Root, found: Finding) -> Finding:
     if found.verdict is Verdict.ZOMBIE and found.action is Action.CANCEL:
         awaited = "the server cancels what runs inside a cancelled flow run"
         return replace(shared, verdict=Verdict.WAITING, reason=f"{shared.reason}; awaited: {awaited}")
-    return _as_it_may_be(matter, root, shared)
+    return confirmed(matter, _as_it_may_be(matter, root, shared))
 
 
 def ended_parent(matter: Matter, root: Root) -> Finding:
@@ -67,50 +67,39 @@ def ended_parent(matter: Matter, root: Root) -> Finding:
     what = _what(matter, root.run)
     if matter.weighed.live:
         sight = min(matter.weighed.live, key=lambda one: (one.scope.name, one.observation.condition))
-        return _found(matter, root, Verdict.HEALTHY, f"{what}, yet {sentence(sight.observation)}", sight).noted()
-    if age < grace:
+        found = matter.verdict(Verdict.HEALTHY, "2", f"{what}, yet {sentence(sight.observation)}", sight).noted()
+    elif age < grace:
         awaited = f"subflow_grace of {span(grace)} has not passed ({span(age)} so far)"
-        return _found(matter, root, Verdict.WAITING, f"{what}; awaited: {awaited}")
-    doubts = [*matter.weighed.blind, *unreadable_history(root.weighed.case), *unreadable_history(matter.case)]
-    if doubts:
-        return _found(matter, root, Verdict.UNKNOWN, f"{what}; {'; '.join(doubts)}")
-    end, absence = last_end(matter), counting_absence(matter)
+        found = matter.verdict(Verdict.WAITING, "2", f"{what}; awaited: {awaited}")
+    elif doubts := [*matter.weighed.blind, *unreadable_history(root.weighed.case), *unreadable_history(matter.case)]:
+        found = matter.verdict(Verdict.UNKNOWN, "2", f"{what}; {'; '.join(doubts)}")
+    else:
+        found = _by_its_end(matter, root, what)
+    cause = Cause.PARENT_ENDED if found.verdict is Verdict.ZOMBIE else None
+    return _as_it_may_be(matter, root, replace(found, rule="2", inside=root.run, depth=_depth(matter), cause=cause))
+
+
+def _by_its_end(matter: Matter, root: Root, what: str) -> Finding:
+    """What was seen of the root must be believed as it must of any run; if nothing counts, its own word may."""
+    now, end, absence = matter.snapshot.taken_at, last_end(matter), counting_absence(matter)
     if end is not None:
-        how = f"{what}; {ended_sentence(end, matter.snapshot.taken_at)}"
-        return _as_it_may_be(matter, root, _found(matter, root, Verdict.ZOMBIE, how, end))
+        return after_end(matter, end, "2", f"{what}; {ended_sentence(end, now)}")
     if absence is not None:
-        return _as_it_may_be(matter, root, _without_root(matter, root, absence, what))
-    if root.run.transition_id is not None and not _went_on(root):  # its engine reported that, or a worker that saw it
-        return _as_it_may_be(matter, root, _found(matter, root, Verdict.ZOMBIE, what, None, _scope(matter, root)))
-    why = ": what runs in it reported a state after that" if _went_on(root) else _why(matter)
-    return _found(matter, root, Verdict.UNMANAGED, f"{what}, and nothing tells that its process ended{why}")
-
-
-def _without_root(matter: Matter, root: Root, absence: Absence, what: str) -> Finding:
-    """The root's resource is not there, where that counts: it must be so twice, as for any other run."""
-    sight, first = Sight(absence.scope, absence.observation or NOTHING), root.weighed.case.first_look
-    found = _found(matter, root, Verdict.ZOMBIE, f"{what}; {gone_sentence(absence, matter.snapshot.taken_at)}", sight)
-    found, confirm_after = found.absent(absence.counts), matter.policy.confirm_after
-    if first and absence.scope.name in first.absent_from and matter.snapshot.taken_at - first.at >= confirm_after:
-        return found
-    waiting = f"{found.reason}; awaited: a second look after {span(confirm_after)}"
-    return replace(found, verdict=Verdict.WAITING, reason=waiting).suspected(wants_time=True)
-
-
-def _found(
-    matter: Matter,
-    root: Root,
-    verdict: Verdict,
-    reason: str,
-    sight: Sight | None = None,
-    scope: ScopeView | None = None,
-) -> Finding:
-    found = matter.verdict(verdict, "2", reason, sight)
-    if verdict is Verdict.ZOMBIE:
-        found = matter.zombie("2", reason, Cause.PARENT_ENDED, sight)
+        return after_absence(matter, absence, "2", f"{what}; {gone_sentence(absence, now)}")
+    scope, unheard_of = _scope(matter, root), f"{what}, and nothing tells that its process ended"
+    if _went_on(root):
+        return matter.verdict(Verdict.UNMANAGED, "2", f"{unheard_of}: what runs in it reported a state after that")
+    if root.run.transition_id is None or (scope is None and _has_infrastructure(root.run)):
+        return matter.verdict(Verdict.UNMANAGED, "2", f"{unheard_of}{_why(matter)}")
+    found = matter.zombie("2", what, Cause.PARENT_ENDED, None)  # its engine reported that, or a worker that saw it
     if scope is not None:
         found = replace(found, scope=scope.name, adapter=scope.adapter)
-    return replace(found, inside=root.run, depth=_depth(matter))
+    return confirmed(matter, found)
+
+
+def _has_infrastructure(run: FlowRun) -> bool:
+    """Whether there is something that a scope could be asked about; a script and .serve() have nothing."""
+    return run.pid is not None or run.work_pool is not None
 
 
 def _as_it_may_be(matter: Matter, root: Root, found: Finding) -> Finding:
@@ -161,8 +150,10 @@ def _depth(matter: Matter) -> int:
 
 def _what(matter: Matter, root: FlowRun) -> str:
     since = moment(matter.snapshot.server_clock.to_ours(root.state_since), matter.snapshot.taken_at)
-    why = f" ({root.state_message})" if root.state_message else ""
-    return f"its parent {title_of(root)} is {root.state_name} since {since}{why}"
+    message = (root.state_message or "").removesuffix(SIGNATURE).rstrip(" .")
+    why = f" ({message})" if message else ""
+    parent = "its parent" if _depth(matter) == 1 else "what it runs inside,"
+    return f"{parent} {title_of(root)} is {root.state_name} since {since}{why}"
 
 
 def _why(matter: Matter) -> str:

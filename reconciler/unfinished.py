@@ -15,7 +15,7 @@ from uuid import UUID
 from reconciler.guards import opted_out
 from reconciler.model import Action, FlowRun, OutcomeKind, RunId, StateRecord, Verdict
 from reconciler.plan import Finding, Mode, Outcome, Policy, announced_resumption, transition_id
-from reconciler.ports import Orchestrator, Unreadable
+from reconciler.ports import Orchestrator, OrchestratorError, Unreadable
 from reconciler.resuming import may_be_resumed, resumption_of
 
 _OF_LATE = timedelta(hours=1)
@@ -58,15 +58,25 @@ class Unfinished:
         wanted = policy.settle_task_runs or policy.resume_max
         if self._is_recalled or not wanted or not _writes_freely(policy):
             return
-        crashed = {run.id: (run, message) for run, message in orchestrator.crashed_by_us(_OF_LATE)}
+        known = self.task_runs.keys() | self.resumptions.keys()
+        crashed = {
+            run.id: (run, message) for run, message in orchestrator.crashed_by_us(_OF_LATE) if run.id not in known
+        }
         wants = {run_id for run_id, (_, message) in crashed.items() if announced_resumption(message)}
         if policy.settle_task_runs and crashed:
             wants |= {one.flow_run_id for one in orchestrator.open_task_runs(crashed.keys()) if not one.placeholder}
-        for run_id in sorted(wants & crashed.keys() - self.task_runs.keys()):
-            run, message = crashed[run_id]
-            written = _proved(run, message, orchestrator.history(run_id), policy)
+        failed: OrchestratorError | None = None
+        for run_id in sorted(wants & crashed.keys()):
+            try:
+                history = orchestrator.history(run_id)
+            except OrchestratorError as error:  # one that cannot be read keeps no other back
+                failed = error
+                continue
+            written = _proved(*crashed[run_id], history, policy)
             if written is not None and opted_out(written.finding, policy) is None:
                 self._add(written, policy)
+        if failed is not None:
+            raise failed
         self._is_recalled = True
 
     def bound(self) -> None:

@@ -53,7 +53,7 @@ def test_the_count_is_read_from_the_history() -> None:
 def test_then_it_is_enough_and_it_is_still_settled(before: int) -> None:
     finding = of(removed(before))
     assert (finding.verdict, finding.resumption) == (Verdict.ZOMBIE, None)
-    assert finding.reason.endswith(f"; not resumed: it was, {before} of 3 times")
+    assert finding.reason.endswith(f"; not started again: {before} of 3 times are used")
 
 
 def test_retries_of_others_are_not_counted() -> None:

@@ -280,6 +280,7 @@ def test_worst_case_detection(place: Place) -> None:
         "exited_unseen": timedelta(seconds=230),
         "gone": timedelta(seconds=70),
         "gone_unsighted": timedelta(seconds=240),
+        "subflow_left": timedelta(seconds=240),
     }
     assert worst_case_detection(settings)["gone"] == timedelta(seconds=40)
     quick = place.load(f'{API}[policy]\nquiet = "0s"\n').settings

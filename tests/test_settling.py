@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from reconciler import settling
 from reconciler.model import FlowRun, OutcomeKind, RunId, StateType, TaskRun, Verdict
 from reconciler.plan import Finding, Mode, Outcome, Plan, Policy, Resumption, Settled, resumption_id
 from reconciler.ports import OrchestratorError
@@ -347,9 +348,10 @@ class TestTaskRuns:
         bench.api.down = frozenset()
         assert [one.name for one, _ in bench.settle().task_runs] == ["task"]
 
-    def test_more_of_them_than_are_told_at_once(self, bench: Bench) -> None:
+    def test_more_of_them_than_are_told_at_once(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """5,000 are: of a run that mapped over more the rest is found when these have ended."""
         bench.api.most_listed = 4
+        monkeypatch.setattr(settling, "MOST_OPEN_TASK_RUNS", 4)
         r = bench.zombie("root")
         for number in range(10):
             bench.task(f"task {number}", r)

@@ -11,6 +11,7 @@ import structlog
 from reconciler.model import Action, StateRecord
 from reconciler.plan import Finding, transition_id
 from reconciler.ports import OrchestratorError
+from reconciler.prefect_api.refusals import Unreachable
 from reconciler.prefect_api.transport import Transport
 from reconciler.words import clipped, legible
 
@@ -60,7 +61,7 @@ class Announcer:
         try:
             answer = self._transport.ask(method, path, body, accept=_NO_ROUTE if route else ())
         except OrchestratorError as error:
-            self._failed |= {route} if route else set()
+            self._failed |= {route} if route and isinstance(error, Unreachable) else set()
             return f"{failure}: {error}"
         if answer.status in _NO_ROUTE and route and (answer.is_route_missing or answer.status != httpx.codes.NOT_FOUND):
             self._missing.add(route)
@@ -84,9 +85,9 @@ class Announcer:
         }
 
     def _related(self, finding: Finding) -> Iterator[dict[str, str]]:
-        run = finding.run
-        if run.deployment_id is not None:
-            yield _resource(f"prefect.deployment.{run.deployment_id}", "deployment")
+        run, head = finding.run, finding.inside or finding.run
+        if head.deployment_id is not None:
+            yield _resource(f"prefect.deployment.{head.deployment_id}", "deployment")
         tags = (tag for tag in sorted(run.tags) if tag and len(tag) <= _TEXT and self._hide(tag) == tag)  # never cut
         for tag, _ in zip(tags, range(_MOST_TAGS), strict=False):
             yield _resource(f"prefect.tag.{tag}", "tag")

@@ -9,7 +9,8 @@ import msgspec
 
 from reconciler.model import FlowRun, StateType
 from reconciler.plan import SIGNATURE
-from reconciler.prefect_api.payloads import RunRow, flow_run
+from reconciler.prefect_api.payloads import RunRow, flow_run, wants_pool
+from reconciler.prefect_api.pools import read_pools
 from reconciler.prefect_api.refusals import ServerFault, TooLarge
 from reconciler.prefect_api.transport import Transport
 
@@ -43,11 +44,13 @@ def read_crashed(transport: Transport, since: datetime, limit: int) -> list[tupl
         if answer.status != httpx.codes.OK:
             return []
         rows = transport.decode(answer, list[msgspec.Raw], "a list of flow runs")
-        return [found for row in rows if (found := _ours(row)) is not None]
+        found = [one for row in rows if (one := _ours(row)) is not None]
+        pools = read_pools(transport, sorted({row.work_pool_name or "" for row, _ in found if wants_pool(row)}), limit)
+        return [(flow_run(row, pools), message) for row, message in found]
     return []
 
 
-def _ours(row: msgspec.Raw) -> tuple[FlowRun, str] | None:
+def _ours(row: msgspec.Raw) -> tuple[RunRow, str] | None:
     try:
         known, told = msgspec.json.decode(row, type=RunRow), msgspec.json.decode(row, type=_Message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -55,4 +58,4 @@ def _ours(row: msgspec.Raw) -> tuple[FlowRun, str] | None:
     message = (told.state.message or "")[-_LONGEST:]
     if known.state.type is not StateType.CRASHED or not message.endswith(SIGNATURE):
         return None
-    return flow_run(known, {}), message
+    return known, message

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from reconciler.model import Heartbeat, LifeSign, RunId
+from reconciler.plan import SIGNATURE
 from reconciler.prefect_api.payloads import Count, Time, check_known, in_range
 from reconciler.prefect_api.refusals import TooLarge
 from reconciler.prefect_api.transport import Transport
@@ -57,13 +58,20 @@ class _LogLine(msgspec.Struct):
         return LifeSign("log line", self.timestamp)
 
 
+class _StateOfTask(msgspec.Struct):
+    message: str | None = None
+
+
 class _TaskRun(msgspec.Struct):
     flow_run_id: UUID | None = None
     start_time: Time | None = None
     end_time: Time | None = None
+    state: _StateOfTask | None = None
 
     def sign(self) -> LifeSign | None:
-        times = [time for time in (self.start_time, self.end_time) if time is not None and in_range(time)]
+        ours = self.state is not None and (self.state.message or "").endswith(SIGNATURE)
+        known = (self.start_time, None if ours else self.end_time)  # an end that we wrote shows nothing but us
+        times = [time for time in known if time is not None and in_range(time)]
         return LifeSign("task run", max(times)) if times else None
 
 

@@ -25,6 +25,10 @@ class ServerFault(OrchestratorError):
     """The server answered 500: it met something that it cannot handle, and asking again would not help."""
 
 
+class Unreachable(OrchestratorError):
+    """There was no answer, or none but to come back later, for as long as was waited."""
+
+
 class TooLarge(OrchestratorError):
     """The answer was longer than any that is read."""
 
@@ -103,22 +107,22 @@ def refusal(settings: Connection, response: httpx.Response) -> OrchestratorError
     )
 
 
-def unreachable(settings: Connection, error: httpx.HTTPError | TryAgain) -> OrchestratorError:
+def unreachable(settings: Connection, error: httpx.HTTPError | TryAgain) -> Unreachable:
     """The error when every attempt met a network error or was asked to come back later."""
     if isinstance(error, TryAgain):
         said = reason_given(error.response)
         why = f"status {error.response.status_code}" + (f" ({said})" if said else "")
-        return OrchestratorError(f"the Prefect API at {settings.address} is not available: it keeps answering {why}")
+        return Unreachable(f"the Prefect API at {settings.address} is not available: it keeps answering {why}")
     if is_distrust(error):
-        return OrchestratorError(
+        return Unreachable(
             f"the certificate of the Prefect API at {settings.address} is not trusted: give its authority as "
             "PREFECT_API_SSL_CERT_FILE"
         )
     if isinstance(error, httpx.TimeoutException):
-        return OrchestratorError(
+        return Unreachable(
             f"the Prefect API at {settings.address} did not answer within {settings.timeout:g} s ({_kind(error)})"
         )
-    return OrchestratorError(f"the Prefect API at {settings.address} cannot be reached ({_kind(error)})")
+    return Unreachable(f"the Prefect API at {settings.address} cannot be reached ({_kind(error)})")
 
 
 def no_api(settings: Connection) -> OrchestratorError:

@@ -10,12 +10,12 @@ import msgspec
 
 from reconciler.model import OutcomeKind, RunId, StateType, TaskRun
 from reconciler.plan import Outcome, transition_id
+from reconciler.ports import MOST_OPEN_TASK_RUNS
 from reconciler.prefect_api.proposing import Proposal, Proposed
 from reconciler.prefect_api.transport import Transport
 from reconciler.words import clipped, legible
 
 _OPEN = (StateType.RUNNING, StateType.PENDING)
-_MOST = 5000  # task runs told at once; the rest is found when these have ended
 _NAME = 300
 
 _Id = TypeVar("_Id", bound=UUID)
@@ -74,17 +74,20 @@ def read_parents(transport: Transport, task_run_ids: Collection[UUID], limit: in
 
 
 def read_open(transport: Transport, run_ids: Collection[RunId], limit: int) -> list[TaskRun]:
-    """The running and pending task runs of these flow runs, 5,000 at most. Raises OrchestratorError.
+    """The running and pending task runs of these flow runs, 5,000 at most besides placeholders.
+
+    Raises OrchestratorError.
 
     They are read before any of them is settled: rows that leave the filter in between would hide others.
     """
-    wanted, found = set(run_ids), dict[UUID, TaskRun]()
+    wanted, found, sum_of_work = set(run_ids), dict[UUID, TaskRun](), 0
     for chunk in _chunks(wanted, limit):
         for row in _rows(transport, chunk, limit):
-            if len(found) >= _MOST:
+            if sum_of_work >= MOST_OPEN_TASK_RUNS:
                 return list(found.values())
             if (task_run := row.task_run(wanted)) is not None:
                 found[task_run.id] = task_run
+                sum_of_work += not task_run.placeholder
     return list(found.values())
 
 
@@ -95,7 +98,7 @@ def _rows(transport: Transport, run_ids: Sequence[RunId], limit: int) -> Iterato
         "task_runs": {"state": {"type": {"any_": _OPEN}}},
         "sort": "ID_DESC",
     }
-    for offset in range(0, 2 * _MOST, limit):
+    for offset in range(0, 2 * MOST_OPEN_TASK_RUNS, limit):
         answer = transport.ask("POST", "/task_runs/filter", {**asked, "limit": limit, "offset": offset})
         rows = transport.decode(answer, list[_Row], "a list of task runs")
         yield from rows

@@ -38,7 +38,7 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
             f"({durations.text(policy.settle_failed)}), but a run that exited with code 0 has most likely reported or "
             f"is about to; write at least {durations.text(policy.settle_failed)}"
         )
-    yield from _resumption(policy, broken)
+    yield from _resumption(policy)
     for name in sorted(settings.daemon.allowed_hosts):
         if not _HOST.fullmatch(name):
             yield (
@@ -48,16 +48,13 @@ def contradictions(settings: Settings, given: Layer, broken: frozenset[str]) -> 
     yield from _scopes(settings.scopes)
 
 
-def _resumption(policy: PolicySettings, broken: frozenset[str]) -> Iterator[str]:
+def _resumption(policy: PolicySettings) -> Iterator[str]:
     """A run is started again only if both are said: how often, and which."""
     if policy.resume_max and not policy.resume_work_pools and not policy.resume_tags:
         yield (
             "policy.resume_max: says how often, and not what is resumed; name work pools in policy.resume_work_pools, "
             "or tags in policy.resume_tags"
         )
-    for key in ("resume_work_pools", "resume_tags"):
-        if getattr(policy, key) and not policy.resume_max and not {f"policy.{key}", "policy.resume_max"} & broken:
-            yield f"policy.{key}: does nothing while policy.resume_max is 0; say how often a run may be resumed"
 
 
 def _scopes(scopes: tuple[ScopeSettings, ...]) -> Iterator[str]:

@@ -91,6 +91,7 @@ def worst_case_detection(settings: Settings, interval: timedelta | None = None) 
     - gone: a run that began just before its death must outlive `grace` first: grace + interval + confirm_after.
     - gone_unsighted: the last heartbeat must be older than `quiet`: max(grace, quiet) + interval + confirm_after. So
       it is for what vanished together with its node.
+    - subflow_left: its parent was ended by others: subflow_grace + interval + confirm_after from then.
     """
     policy, wait = settings.policy, interval or timedelta()
     settle_times = policy.settle_failed, policy.settle_zero, policy.settle_starting
@@ -101,6 +102,7 @@ def worst_case_detection(settings: Settings, interval: timedelta | None = None) 
         "exited_unseen": max(*settle_times, policy.quiet) + wait,
         "gone": policy.grace + wait + policy.confirm_after,
         "gone_unsighted": max(policy.grace, policy.quiet) + wait + policy.confirm_after,
+        "subflow_left": policy.subflow_grace + wait + policy.confirm_after,
     }
 
 

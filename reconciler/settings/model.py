@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.model import Cause, RunMapping
-from reconciler.plan import Mode, Policy
+from reconciler.plan import LONGEST_BACKOFF, Mode, Policy
 from reconciler.settings import durations
 from reconciler.settings.addresses import Address, listen_address, page_address
 from reconciler.settings.api_url import api_url
@@ -25,6 +25,12 @@ from reconciler.settings.api_url import api_url
 def _not_zero(value: timedelta) -> timedelta:
     if not value:
         raise ValueError('must be longer than zero; write for example "10s"')
+    return value
+
+
+def _at_most_an_hour(value: timedelta) -> timedelta:
+    if value > LONGEST_BACKOFF:
+        raise ValueError('must be at most "1h": it doubles with each time, up to that')
     return value
 
 
@@ -114,7 +120,7 @@ class PolicySettings(BaseModel):
     resume_work_pools: Names = _POLICY.resume_work_pools
     resume_tags: Names = _POLICY.resume_tags
     resume_causes: frozenset[Annotated[Cause, BeforeValidator(_cause)]] = _POLICY.resume_causes
-    resume_backoff: Duration = _POLICY.resume_backoff
+    resume_backoff: Annotated[Duration, AfterValidator(_at_most_an_hour)] = _POLICY.resume_backoff
     breaker_count: Annotated[int, Field(ge=1)] = _POLICY.breaker_count
     breaker_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = _POLICY.breaker_share
     breaker_release: PositiveDuration = _POLICY.breaker_release

@@ -14,7 +14,7 @@ from reconciler.matter import Matter, Root
 from reconciler.model import RunId, StateType, Verdict
 from reconciler.plan import Finding, Judged
 from reconciler.snapshot import Snapshot
-from reconciler.weigh import Weighed, riding, weigh
+from reconciler.weigh import Absence, Weighed, riding, weigh
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def _believed(matter: Matter, root: Root) -> Finding:
     return replace(found, verdict=Verdict.ZOMBIE) if found.verdict is Verdict.UNMANAGED else found
 
 
-def _glanced(matter: Matter, root: Root, absence: object, what: str) -> Finding:
+def _glanced(matter: Matter, absence: Absence, rule: str, reason: str) -> Finding:
     del absence
-    return subflows._found(matter, root, Verdict.ZOMBIE, what)
+    return matter.verdict(Verdict.ZOMBIE, rule, reason)
 
 
 def _unguarded(alone: Sequence[Judged], watchman: Watchman, snapshot: Snapshot) -> dict[RunId, Root]:
@@ -69,7 +69,7 @@ def _any_end() -> AbstractContextManager[object]:
 
 
 def _unconfirmed() -> AbstractContextManager[object]:
-    return patch.object(decide, "_confirmed", lambda _, finding: finding)
+    return patch.object(subflows, "confirmed", lambda _, finding: finding)
 
 
 def _crashes_what_is_cancelled() -> AbstractContextManager[object]:
@@ -99,7 +99,7 @@ SEEDS = (
     Seed("every final state is believed", _rule_2(_believed), "somebody vouches", "CRASHED"),
     Seed(
         "the root's absence is seen once",
-        lambda: patch.object(subflows, "_without_root", _glanced),
+        lambda: patch.object(subflows, "after_absence", _glanced),
         "an absence that counts is seen twice",
     ),
     Seed(

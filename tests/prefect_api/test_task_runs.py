@@ -101,7 +101,7 @@ def test_all_pages_are_read_up_to_a_bound(server: FakePrefect, monkeypatch: pyte
     assert api.calls == 3
     bodies = [json.loads(request.content) for request in server.requests]
     assert [body["offset"] for body in bodies] == [0, 200, 400]
-    monkeypatch.setattr("reconciler.prefect_api.task_runs._MOST", 210)
+    monkeypatch.setattr("reconciler.prefect_api.task_runs.MOST_OPEN_TASK_RUNS", 210)
     found = api.open_task_runs([run])
     assert len(found) == 210
     for task_run in found:

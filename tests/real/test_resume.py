@@ -79,7 +79,7 @@ def test_twice_and_then_no_more_through_a_restart(process_worker: Worker, tmp_pa
     assert (names[-1], names.count("Crashed"), names.count("AwaitingRetry")) == ("Crashed", 3, 2)
     assert resumptions(run) == pytest.approx([1, 2], abs=0.5)
     assert read(run)["run_count"] == 3
-    assert "not resumed: it was, 2 of 2 times" in read(run)["state"]["message"]
+    assert "not started again: 2 of 2 times are used" in read(run)["state"]["message"]
     messages = [state["message"] for state in history(run) if state["name"] == "AwaitingRetry"]
     for number, message in enumerate(messages, 1):
         assert message.startswith(f"resumed ({number} of 2) by prefect-reconciler after Removed: process "), message
