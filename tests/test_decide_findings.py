@@ -246,7 +246,8 @@ class TestRules8To10:
         found(case(r, look(gone(r))), "WAITING", "10", f"{told}reported after 15 min")
         r = run("PENDING", age=1200)
         told = told.replace("60 s", "20 min")
-        found(case(r, look(gone(r))), "HELD", "8", f"{told}so it is left to a person (or to `crash_pending = true`)")
+        left = "so it is left to a person (or to `crash_pending = true` in an `exclusive` scope)"
+        found(case(r, look(gone(r))), "HELD", "8", f"{told}{left}")
 
     def test_cancelling(self) -> None:
         r = run("CANCELLING", age=500)

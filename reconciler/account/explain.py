@@ -72,7 +72,7 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
         at=form.time(line.snapshot.taken_at if line else report.ended_at),
         run=_run(run, clock, form) if run else None,
         not_judged="" if judged else form.text(_not_judged(report, run, sources.problem)),
-        attempt=_attempt(run_id, history, clock, form) if history else None,
+        attempt=_attempt(run_id, history, report.policy.resume_max, clock, form) if history else None,
         attempt_note=form.text(_why_no_attempt(judged, history)),
         decision=_decision(report, judged, line, form) if judged and line else None,
         forecast=_forecast(made, form) if made else None,
@@ -80,7 +80,7 @@ def explanation(run_id: RunId, report: CycleReport, sources: Sources) -> Explana
         inside=inside_told(line, snapshot, form) if line and snapshot else None,
         children=children_told(run_id, snapshot, form) if snapshot else (),
         child_count=children,
-        orphans=orphans_told(run, report, clock, form) if run else (),
+        orphans=orphans_told(run, report, children, clock, form) if run else (),
         scopes=scopes_told(line, history, sources.mappings or {}, report.scopes, form) if line else (),
         life=_life(line, form) if line else None,
         evidence=recorded.last,
@@ -108,6 +108,7 @@ def _why_no_attempt(judged: Judged | None, history: tuple[StateRecord, ...]) -> 
 
 
 def _run(run: FlowRun, clock: ClockOffset, form: Form) -> RunTold:
+    is_scheduled = run.state_type is StateType.SCHEDULED  # else that time is past, and another state's
     return RunTold(
         name=form.text(run.name, NAME),
         state_type=str(run.state_type),
@@ -121,6 +122,7 @@ def _run(run: FlowRun, clock: ClockOffset, form: Form) -> RunTold:
         worker_type=form.maybe(run.worker_type),
         deployment_id=str(run.deployment_id) if run.deployment_id else None,
         tags=tuple(form.text(tag, NAME) for tag in sorted(run.tags)[:20]),
+        due=form.time(clock.to_ours(run.scheduled_time)) if run.scheduled_time and is_scheduled else None,
     )
 
 
@@ -140,7 +142,7 @@ def _not_judged(report: CycleReport, run: FlowRun | None, problem: str) -> str:
     return "it waits for its time, or for a worker, so nothing runs it: only runs in flight are judged"
 
 
-def _attempt(run_id: RunId, history: tuple[StateRecord, ...], clock: ClockOffset, form: Form) -> AttemptTold:
+def _attempt(run_id: RunId, history: tuple[StateRecord, ...], most: int, clock: ClockOffset, form: Form) -> AttemptTold:
     pending = [record.type is StateType.PENDING for record in history]
     begins = pending[0] + sum(after and not before for before, after in pairwise(pending))
     ours = {transition_id(run_id, record.id) for record in history}
@@ -152,6 +154,8 @@ def _attempt(run_id: RunId, history: tuple[StateRecord, ...], clock: ClockOffset
         states=len(history),
         crashed_by_us=tuple(form.time(clock.to_ours(one.timestamp)) for one in crashes),
         resumed_by_us=tuple(form.time(clock.to_ours(one.timestamp)) for one in history if one.transition_id in again),
+        awaits_resumption=history[-1].type is StateType.SCHEDULED and history[-1].transition_id in again,
+        resumptions_most=most,
     )
 
 

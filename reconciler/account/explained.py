@@ -30,6 +30,7 @@ class RunTold:
     worker_type: str | None
     deployment_id: str | None
     tags: tuple[str, ...]
+    due: datetime | None = None  # of a scheduled one: when a worker, or its own process, goes on with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class AttemptTold:
     states: int  # in the history
     crashed_by_us: tuple[datetime, ...] = ()
     resumed_by_us: tuple[datetime, ...] = ()
+    awaits_resumption: bool = False  # the last of these is its present state
+    resumptions_most: int = 0  # that the policy has now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from reconciler.account.explained import ChildTold, InsideTold, OrphanTold, SettlementTold
 from reconciler.account.forecast import Forecast
@@ -101,8 +102,10 @@ def settlement_told(made: Forecast, line: Line, children: int) -> SettlementTold
     )
 
 
-def orphans_told(run: FlowRun, report: CycleReport, clock: ClockOffset, form: Form) -> tuple[OrphanTold, ...]:
-    """What lives on of a run that has ended, as far as scopes show it."""
+def orphans_told(
+    run: FlowRun, report: CycleReport, children: int, clock: ClockOffset, form: Form
+) -> tuple[OrphanTold, ...]:
+    """What lives on of a run that has ended, as far as scopes show it. `children`: its subflows in flight."""
     if not run.state_type.is_terminal:
         return ()
     since, now = clock.to_ours(run.state_since), report.ended_at
@@ -112,7 +115,13 @@ def orphans_told(run: FlowRun, report: CycleReport, clock: ClockOffset, form: Fo
             scope=form.text(scope, NAME),
             resource=form.text(one.id, NAME),
             removal=form.text(one.removal, 300),
-            text=form.text(orphan_sentence(scope, Orphan(resource=one, run=run, since=since), now)),
+            text=form.text(_lives_on(scope, Orphan(resource=one, run=run, since=since, subflows=children), now)),
         )
         for scope, one in found[:_MOST]
     )
+
+
+def _lives_on(scope: str, orphan: Orphan, now: datetime) -> str:
+    """The sentence without whose it is: the screen is about that run."""
+    run = orphan.run
+    return orphan_sentence(scope, orphan, now).replace(f"flow run {run.id} ({run.name})", "the run", 1)

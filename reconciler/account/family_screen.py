@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from reconciler.account.explained import Explanation, InsideTold
-from reconciler.words import moment, span
+from reconciler.words import clipped, moment, span
 
 _SHOWN = 3
 
@@ -20,10 +20,11 @@ def family_entries(told: Explanation, now: datetime) -> Iterator[Entry]:
         if told.inside.vouched:
             yield "  vouched", f"what tells that its root's process ended: {told.inside.vouched}"
     if told.children:
-        first = [f"{one.id} ({one.name}, {one.state_name})" for one in told.children[:_SHOWN]]
-        more = f", and {told.child_count - len(first)} more" if told.child_count > len(first) else ""
-        count = f"{told.child_count} in flight inside its process"
-        yield "subflows", f"{count}, which share its fate: {', '.join(first)}{more}"
+        shares = "which share its fate" if told.child_count > 1 else "which shares its fate"
+        first = f"; the first {_SHOWN}" if told.child_count > _SHOWN else ""
+        yield "subflows", f"{told.child_count} in flight inside its process, {shares}{first}:"
+        for one in told.children[:_SHOWN]:  # a line each: none is cut off
+            yield "", f"{one.id} ({clipped(one.name, 30)}, {clipped(one.state_name, 15)})"
     for orphan in told.orphans[:_SHOWN]:
         yield "lives on", orphan.text
 

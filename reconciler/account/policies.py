@@ -24,20 +24,28 @@ class Effect(StrEnum):
     SOONER = "settled sooner"
     LATER = "settled later"
     NEVER = "never settled"  # not within a day, by time alone
-    RESUMED = "resumed after it was settled"
+    RESUMED = "resumed once settled"
+    NOT_RESUMED = "not resumed once settled"
+    RESUMED_SOONER = "resumed sooner"
+    RESUMED_LATER = "resumed later"
     OTHERWISE = "judged otherwise"
 
 
 def judged_under(policy: Policy, line: Line, again: Finding) -> tuple[Finding, Effect, datetime | None]:
     """Decide under another policy, and compare with the finding under the line's own.
 
-    A zombie that only `mode` or `trust` held is compared as if it had been settled. Gives the other finding, what it
-    changes, and when (ours) it would have been settled, if that is later.
+    A zombie that only `mode` or `trust` held is compared as if it had been settled, and what would follow that too.
+    Gives the other finding, what it changes, and when (ours) it would have been settled, if that is later.
     """
     line = replace(line, breakers=tuple(one for one in line.breakers if one.trips(policy)))
     other, was_shadowed = rejudge(line, policy), is_shadowed(again)
     if other.verdict is Verdict.ZOMBIE:
-        return other, _of_zombie(again, other), None
+        settled_before = again.verdict is Verdict.ZOMBIE
+        return other, _of_sequels(again, other) if settled_before else Effect.SOONER, None
+    if was_shadowed and is_shadowed(other):
+        mine, theirs = (rejudge(_in_force(replace(line, policy=one))) for one in (line.policy, policy))
+        if (effect := _of_sequels(mine, theirs)) is not Effect.NONE:
+            return other, effect, None
     if again.verdict is Verdict.ZOMBIE or (was_shadowed and not is_shadowed(other)):
         changed = replace(line, policy=policy)
         then = forecast_of(_in_force(changed) if was_shadowed else changed).acts_at
@@ -48,10 +56,14 @@ def judged_under(policy: Policy, line: Line, again: Finding) -> tuple[Finding, E
     return other, Effect.NONE if same else Effect.OTHERWISE, None
 
 
-def _of_zombie(again: Finding, other: Finding) -> Effect:
-    if again.verdict is not Verdict.ZOMBIE:
-        return Effect.SOONER
-    return Effect.RESUMED if other.resumption and not again.resumption else Effect.NONE
+def _of_sequels(again: Finding, other: Finding) -> Effect:
+    """Compare what would follow the settlements."""
+    mine, theirs = again.resumption, other.resumption
+    if mine is None or theirs is None:
+        return Effect.NONE if mine is theirs else Effect.RESUMED if theirs else Effect.NOT_RESUMED
+    if mine.delay == theirs.delay:
+        return Effect.NONE
+    return Effect.RESUMED_SOONER if theirs.delay < mine.delay else Effect.RESUMED_LATER
 
 
 def is_shadowed(finding: Finding) -> bool:

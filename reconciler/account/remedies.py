@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 from reconciler.evidence import Line
@@ -27,8 +26,10 @@ def switch_of(line: Line, finding: Finding) -> Switch | None:
     if finding.verdict is not Verdict.HELD:
         return None
     is_cancelling = finding.run.state_type is StateType.CANCELLING  # also of a subflow: it takes its root's rule
-    opt_in = "finish_cancelling" if is_cancelling else _OPT_INS.get(finding.rule)
-    return None if opt_in is None or getattr(line.policy, opt_in) else partial(_opted_in, opt_in)
+    if finding.rule == "8" and not is_cancelling:
+        return _crashing_pending if _judges_pending(_where_it_counts(line)) else None
+    may_be_finished = is_cancelling or finding.rule == "9"
+    return _finishing if may_be_finished and not line.policy.finish_cancelling else None
 
 
 def needed_evidence(line: Line, finding: Finding) -> str:
@@ -81,13 +82,34 @@ _EVIDENCE = {
 }
 
 
-# Rules that only find, unless the operator has them settled.
-_OPT_INS = {"8": "crash_pending", "9": "finish_cancelling"}
-
-
-def _opted_in(name: str, line: Line, finding: Finding) -> tuple[str, Line]:
+def _finishing(line: Line, finding: Finding) -> tuple[str, Line]:
     del finding
-    return f"{name} = true under [policy]", replace(line, policy=replace(line.policy, **{name: True}))  # type: ignore[arg-type]
+    return "finish_cancelling = true under [policy]", replace(line, policy=replace(line.policy, finish_cancelling=True))
+
+
+def _crashing_pending(line: Line, finding: Finding) -> tuple[str, Line]:
+    """All keys at once: one of two does nothing."""
+    del finding
+    keys = [] if line.policy.crash_pending else ["crash_pending = true under [policy]"]
+    changed = replace(line, policy=replace(line.policy, crash_pending=True))
+    if not _judges_pending(line):
+        changed = _where_it_counts(changed)
+        names = [name for name, view in changed.snapshot.scopes.items() if view != line.snapshot.scopes[name]]
+        where = " or ".join(f"'{name}'" for name in sorted(names))
+        keys.append(f"exclusive = true on scope {where} if its runs can be nowhere else")
+    return ", and ".join(keys), changed
+
+
+def _judges_pending(line: Line) -> bool:
+    """Whether not finding it says something."""
+    return any(absence.counts for absence in weigh(line.case, line.snapshot).absent)
+
+
+def _where_it_counts(line: Line) -> Line:
+    """The same if the scopes that it is mapped to were exclusive."""
+    scopes, mapped = line.snapshot.scopes, {look.scope for look in line.case.looks if look.mapped}
+    exclusive = {name: replace(view, exclusive=name in mapped or view.exclusive) for name, view in scopes.items()}
+    return replace(line, snapshot=replace(line.snapshot, scopes=exclusive))
 
 
 def _settling(line: Line, finding: Finding) -> tuple[str, Line]:

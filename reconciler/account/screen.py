@@ -22,6 +22,7 @@ from reconciler.account.explained import (
 )
 from reconciler.account.family_screen import family_entries
 from reconciler.account.future_screen import future_entries
+from reconciler.aftermath import many
 from reconciler.model import OutcomeKind, Place
 from reconciler.words import moment, span
 
@@ -74,7 +75,7 @@ def _entries(told: Explanation) -> Iterator[Entry]:
     now = told.at
     yield "flow run", f"{told.id}  {told.run.name}" if told.run else told.id
     if told.run:
-        yield from _run(told.run, now)
+        yield from _run(told.run, told.attempt, now)
     attempt = _attempt(told.attempt, now) if told.attempt else told.attempt_note
     if told.run:
         yield "attempt", attempt
@@ -93,15 +94,30 @@ def _entries(told: Explanation) -> Iterator[Entry]:
         yield "incomplete", problem
 
 
-def _run(run: RunTold, now: datetime) -> Iterator[Entry]:
+def _run(run: RunTold, attempt: AttemptTold | None, now: datetime) -> Iterator[Entry]:
     named = f" ({run.state_type})" if run.state_type != run.state_name.upper() else ""
     yield "state", f"{run.state_name}{named} {_since(run.since, now)}"
+    if run.due:
+        yield "due", f"{_due(run.due, now)}{_which(attempt)}"
     queue = f", queue '{run.work_queue}'" if run.work_queue else ""
     worker = f", worker '{run.worker}'" if run.worker else ""
     kind = f" ({run.worker_type})" if run.worker_type else ""
     yield "runs in", f"pool '{run.work_pool}'{kind}{queue}{worker}" if run.work_pool else f"no work pool{worker}"
     tags = f"; tags {', '.join(run.tags)}" if run.tags else ""
     yield "pid", f"{run.pid or 'none'}{tags}"
+
+
+def _due(due: datetime, now: datetime) -> str:
+    return f"{moment(due, now)}, {f'in {span(due - now)}' if due > now else f'{span(now - due)} ago'}"
+
+
+def _which(attempt: AttemptTold | None) -> str:
+    """Which resumption of ours is due."""
+    if attempt is None or not attempt.awaits_resumption:
+        return ""
+    number, most = len(attempt.resumed_by_us), attempt.resumptions_most
+    of = f" of {most}" if number <= most else ""  # the policy may have been another then
+    return f"; {number}{of}, resumed by us"
 
 
 def _attempt(attempt: AttemptTold, now: datetime) -> str:
@@ -173,7 +189,9 @@ def _sighting(one: SightingTold, now: datetime) -> str:
 def _life(life: LifeTold, now: datetime) -> str:
     every = f", one every {life.cadence_seconds:.0f} s" if life.cadence_seconds else ""
     beats = (
-        [f"{life.heartbeats} heartbeats within the hour, the last {_ago(life.last, now)}{every}"] if life.last else []
+        [f"{many(life.heartbeats, 'heartbeat')} within the hour, the last {_ago(life.last, now)}{every}"]
+        if life.last
+        else []
     )
     signs = [f"last {life.sign} {_ago(life.sign_at, now)}"] if life.sign and life.sign_at else []
     return "; ".join([*beats, *signs, *([life.note] if life.note else [])]) or "none of late"

@@ -12,18 +12,22 @@ from reconciler.account.replay import Replayed, Result
 from reconciler.model import RunId
 from reconciler.plan import Finding
 from reconciler.settings import durations
-from reconciler.words import clipped, dated, legible
+from reconciler.words import clipped, dated, legible, span
 
 _WHAT = {  # in the order of the summary
     Effect.SOONER: "would have been settled sooner, or settled at all",
     Effect.LATER: "would have been settled later",
     Effect.NEVER: "would not have been settled within 24 h",
-    Effect.RESUMED: "would have been resumed after they were settled",
+    Effect.RESUMED: "would have been resumed once settled",
+    Effect.NOT_RESUMED: "would not have been resumed once settled",
+    Effect.RESUMED_SOONER: "would have been resumed sooner",
+    Effect.RESUMED_LATER: "would have been resumed later",
     Effect.OTHERWISE: "would have been judged otherwise, and not settled either way",
 }
 
 
 _BREAKER = "A stricter breaker looks at all runs of a pass, and a line holds one: what it would have held is not told."
+_AS_IF_SETTLED = frozenset(Effect) - {Effect.NONE, Effect.SOONER, Effect.OTHERWISE}
 _SHADOWED = "What `mode` or `trust` held is compared as if it had been settled."
 _RATE = "How many one pass settles (max_settlements) was not considered: so many would have taken more than one."
 
@@ -56,7 +60,7 @@ class Tally:
         if policy is None:
             return
         self.cautions |= {_BREAKER} if is_stricter(policy, line.policy) else set()
-        if is_shadowed(replayed.again) and replayed.effect in (Effect.LATER, Effect.NEVER):
+        if is_shadowed(replayed.again) and replayed.effect in _AS_IF_SETTLED:
             self.cautions.add(_SHADOWED)
         fits = policy.max_settlements - line.ahead
         self.fits = fits if self.fits is None else min(self.fits, fits)
@@ -109,7 +113,7 @@ def _plain(text: str, limit: int) -> str:
 def _decision(finding: Finding) -> str:
     guard = f", {finding.guard}" if finding.guard else ""
     planned = finding.resumption
-    resumed = f", resumed {planned.number} of {planned.most}" if planned else ""
+    resumed = f", resumed {planned.number} of {planned.most} after {span(planned.delay)}" if planned else ""
     return f"{finding.verdict} (rule {finding.rule}{guard}{resumed})"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reconciler.grading.cases import DISTRUST_COUNT, WATCHED_FOR, Case, Grade, Key, Kind
+from reconciler.grading.cases import DISTRUST_COUNT, WATCHED_FOR, Case, Grade, Key, Kind, count_of_incidents
 from reconciler.grading.distrust import Everyone, Found, ScopeRecord, Trusted
 from reconciler.grading.rows import COLUMNS, case_of, row_of
 from reconciler.model import Action
@@ -21,7 +21,7 @@ from reconciler.state_database import StateDatabase
 GRADES_FILE = "grades.sqlite3"
 _KEPT_CLOSED = timedelta(days=30)
 _KEPT_CASES = 10_000
-_VERSION, _WITHOUT_ACTION = 3, 2
+_VERSION = 4
 _SCHEMA = f"""
 drop table if exists cases;
 drop table if exists scopes;
@@ -32,12 +32,10 @@ create index cases_watched on cases (closed_at);
 create table scopes (scope text primary key, false_crashes integer not null default 0, distrusted text, trusted text);
 pragma user_version = {_VERSION};
 """
-_WITH_ACTION = f"""
-begin;
-alter table cases add column action text not null default '{Action.CRASH}';
-pragma user_version = {_VERSION};
-commit;
-"""
+_ADDED = {  # by the version that lacked it
+    2: f"alter table cases add column action text not null default '{Action.CRASH}'",
+    3: "alter table cases add column root text",
+}
 _MARKS = ", ".join("?" * len(COLUMNS))
 _CHANGE = (
     f"update cases set {', '.join(f'{name} = ?' for name in COLUMNS[3:])} "  # noqa: S608
@@ -125,7 +123,7 @@ class Casebook(StateDatabase):
         false = [case for case in changed if case.is_counted and case.key not in lost]
         for case in false:
             self._found.note(case, now)
-            if len(self._recent(case.scope, now)) >= DISTRUST_COUNT and case.scope not in self.distrusted():
+            if self.recent_false_crashes(case.scope, now) >= DISTRUST_COUNT and case.scope not in self.distrusted():
                 self._found.distrust(case.scope, now)
         return lost
 
@@ -169,8 +167,18 @@ class Casebook(StateDatabase):
         return dict(self._scopes or {})
 
     def recent_false_crashes(self, scope: str, now: datetime) -> int:
-        """How many of the scope were found within a day, and since it was trusted last."""
-        return len(self._recent(scope, now))
+        """How many of the scope were found within a day, and since it was trusted last; of one root's subflows one."""
+        record = self.scopes().get(scope)
+        trusted = min(record.trusted_at, now) if record and record.trusted_at else now - WATCHED_FOR
+        found = self._found.of(scope)
+        with self.trying("count false crashes"):
+            query = (
+                "select coalesce(root, run_id || '/' || state_id), graded_at from cases "
+                "where scope = ? and kind = ? and grade = ?"
+            )
+            rows = self._database.execute(query, (scope, str(Kind.SETTLED), str(Grade.FALSE))).fetchall()
+            found += [(str(incident), moment_of(at)) for incident, at in rows]
+        return count_of_incidents(one for one, at in found if at > now - WATCHED_FOR and at >= trusted)
 
     def _count_false_crash(self, scope: str, now: datetime) -> None:
         """Distrust the scope if it is the second within a day. A time of trust that is to come was a wrong clock's."""
@@ -179,21 +187,9 @@ class Casebook(StateDatabase):
             "false_crashes = false_crashes + 1, trusted = min(trusted, ?)",
             (scope, text_of(now)),
         )
-        if len(self._recent(scope, now)) >= DISTRUST_COUNT:
+        if self.recent_false_crashes(scope, now) >= DISTRUST_COUNT:
             query = "update scopes set distrusted = coalesce(distrusted, ?) where scope = ?"
             self._database.execute(query, (text_of(now), scope))
-
-    def _recent(self, scope: str, now: datetime) -> list[str]:
-        """The keys of its false crashes that count."""
-        record = self.scopes().get(scope)
-        trusted = min(record.trusted_at, now) if record and record.trusted_at else now - WATCHED_FOR
-        found = self._found.of(scope)
-        with self.trying("count false crashes"):
-            key = "run_id || '/' || state_id || '/' || kind"
-            query = f"select {key}, graded_at from cases where scope = ? and kind = ? and grade = ?"  # noqa: S608
-            rows = self._database.execute(query, (scope, str(Kind.SETTLED), str(Grade.FALSE))).fetchall()
-            found |= {str(key): moment_of(at) for key, at in rows}
-        return [key for key, at in found.items() if at > now - WATCHED_FOR and at >= trusted]
 
     def _read(self, which: str) -> list[Case]:
         found = list[Case]()
@@ -216,7 +212,8 @@ def _record(row: tuple[str, int, str | None, str | None]) -> ScopeRecord:
 
 def _prepare(database: sqlite3.Connection) -> None:
     (version,) = database.execute("pragma user_version").fetchone()
-    if version == _WITHOUT_ACTION:  # who is not trusted outlasts an upgrade
-        database.executescript(_WITH_ACTION)
+    if version in _ADDED:  # who is not trusted outlasts an upgrade
+        added = "; ".join(change for lacking, change in _ADDED.items() if lacking >= version)
+        database.executescript(f"begin; {added}; pragma user_version = {_VERSION}; commit")
     elif version != _VERSION:  # another version's grades may be forgotten
         database.executescript(_SCHEMA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -71,10 +72,20 @@ class Case:
     asked_at: datetime | None = None  # when its row was asked for last
     closed_at: datetime | None = None  # None: it is watched
     action: Action = Action.CRASH
+    root: RunId | None = None  # of an in-process subflow: inside whose process it ran
+
+    @property
+    def incident(self) -> str:
+        """What befell one run in one state; or whatever subflows were judged on what befell their root."""
+        return str(self.root or f"{self.run_id}/{self.state_id}")
 
     @property
     def key(self) -> Key:
         return self.run_id, self.state_id, self.kind
+
+    @property
+    def is_graded_shadow(self) -> bool:
+        return self.kind is Kind.SHADOW and self.grade in (Grade.RIGHT, Grade.FALSE)
 
     @property
     def is_false_crash(self) -> bool:
@@ -97,3 +108,10 @@ class Case:
             return replace(self, closed_at=now if opinion.is_final else None)
         case = replace(self, why=opinion.why, closed_at=now if opinion.is_final else None)
         return case if opinion.grade is self.grade else replace(case, grade=opinion.grade, graded_at=now)
+
+
+def count_of_incidents(incidents: Iterable[str]) -> int:
+    """Count them; what befell a root and what its subflows were judged on is the same one."""
+    named = set(incidents)
+    of_runs = {one.partition("/")[0] for one in named if "/" in one}
+    return sum("/" in one or one not in of_runs for one in named)

@@ -51,16 +51,16 @@ class Found:
     """The false crashes that this process has found, and what it concludes: a file may not be written."""
 
     def __init__(self) -> None:
-        self._crashes: dict[str, tuple[str, datetime]] = {}
+        self._crashes: dict[str, tuple[str, str, datetime]] = {}  # by case: scope, incident, when
         self._since: dict[str, datetime] = {}
 
     def note(self, case: Case, now: datetime) -> None:
-        self._crashes = {key: crash for key, crash in self._crashes.items() if crash[1] > now - WATCHED_FOR}
-        self._crashes.setdefault(text_of_key(case), (case.scope, now))
+        self._crashes = {key: crash for key, crash in self._crashes.items() if crash[2] > now - WATCHED_FOR}
+        self._crashes.setdefault(text_of_key(case), (case.scope, case.incident, now))
 
-    def of(self, scope: str) -> dict[str, datetime]:
-        """When each was found, by the case's key."""
-        return {key: at for key, (where, at) in self._crashes.items() if where == scope}
+    def of(self, scope: str) -> list[tuple[str, datetime]]:
+        """The incident of each, and when it was found."""
+        return [(incident, at) for where, incident, at in self._crashes.values() if where == scope]
 
     def distrust(self, scope: str, now: datetime) -> None:
         self._since[scope] = now

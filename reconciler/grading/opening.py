@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 
+from reconciler.aftermath import many
 from reconciler.grading.cases import Case, Key, Kind
 from reconciler.model import Condition, Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding, Judged
 from reconciler.words import clipped, legible
 
+_OF_ITS_ROOT = "1"  # the rule by which a subflow shares its root's verdict
 _SHADOWED = frozenset({Guard.MODE, Guard.TRUST})  # but for these it would have been settled
 
 
 def opened(report: CycleReport, known: Collection[Key], redact: Callable[[str], str] = str) -> Iterator[Case]:
-    """One case for each of them that is not among the known ones."""
+    """One case for each of them that is not among the known ones.
+
+    A subflow that shares its root's verdict has none of its own: there was one death, and the root's case watches it.
+    """
     kinds = {finding.run.id: kind for finding in report.plan.findings if (kind := _kind(report, finding))}
     judged = {one.finding.run.id: one for one in report.plan.judged if one.finding.run.id in kinds}
+    mine = (one for one in report.plan.findings if one.rule == _OF_ITS_ROOT and one.run.id in kinds)
+    shared = Counter(one.root for one in mine)
     for finding in report.plan.findings:
         run, kind = finding.run, kinds.get(finding.run.id)
-        if kind is not None and (run.id, run.state_id, kind) not in known:
-            yield _case(finding, judged.get(run.id), kind, report, redact)
+        is_known = finding.rule == _OF_ITS_ROOT or (run.id, run.state_id, kind) in known
+        if kind is not None and not is_known:
+            followers = shared[run.id]
+            case = _case(finding, judged.get(run.id), kind, report, redact)
+            yield replace(case, died=f"{case.died}, and {many(followers, 'subflow')}") if followers else case
 
 
 def _kind(report: CycleReport, finding: Finding) -> Kind | None:
@@ -53,6 +65,7 @@ def _case(
         judged_at=_judged_at(judged, report),
         died_by=judged.died_by if judged else None,
         action=finding.action,
+        root=finding.root,
     )
 
 

@@ -13,7 +13,7 @@ from reconciler.words import legible
 COLUMNS = (
     *("run_id", "state_id", "kind", "name", "scope", "rule", "guard", "died", "resource", "run_count"),
     *("judged_at", "died_by", "grade", "why", "graded_at", "others_at", "read_state", "asked_at", "closed_at"),
-    "action",
+    *("action", "root"),
 )
 
 Row = tuple[str | int | None, ...]
@@ -25,14 +25,14 @@ def row_of(case: Case) -> Row:
         *(case.died, case.resource, case.run_count, text_of(case.judged_at), text_of(case.died_by)),
         *(str(case.grade), case.why, text_of(case.graded_at), text_of(case.others_at)),
         *(str(case.read_state) if case.read_state else None, text_of(case.asked_at), text_of(case.closed_at)),
-        str(case.action),
+        *(str(case.action), str(case.root) if case.root else None),
     )
 
 
 def case_of(row: tuple[Any, ...]) -> Case:
     """Raises `reconciler.rows.TROUBLE` for a row that is none."""
     run_id, state_id, kind, name, scope, rule, guard, died, resource, run_count, *rest = row
-    judged_at, died_by, grade, why, graded_at, others_at, read_state, asked_at, closed_at, action = rest
+    judged_at, died_by, grade, why, graded_at, others_at, read_state, asked_at, closed_at, action, root = rest
     return Case(
         run_id=UUID(run_id),
         state_id=UUID(state_id),
@@ -54,4 +54,5 @@ def case_of(row: tuple[Any, ...]) -> Case:
         asked_at=time_of(asked_at),
         closed_at=time_of(closed_at),
         action=Action(action),
+        root=UUID(root) if root else None,
     )

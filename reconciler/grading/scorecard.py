@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.grading.casebook import Casebook
-from reconciler.grading.cases import Case, Grade, Kind
+from reconciler.grading.cases import Case, Grade, Kind, count_of_incidents
 from reconciler.model import Guard
 
 _LISTED = 50  # cases
@@ -35,6 +35,7 @@ class ScopeScore:
     false: int = 0
     open: int = 0
     ungraded: int = 0
+    incidents: int = 0  # behind those graded: the subflows of one run have one
     settlements: int = 0
     false_crashes: int = 0
     unclear: int = 0  # settlements that may have been false crashes
@@ -110,6 +111,7 @@ def _score(scope: str, cases: Sequence[Case], distrusted: datetime | None) -> Sc
         false=shadows[Grade.FALSE],
         open=shadows[Grade.OPEN],
         ungraded=shadows[Grade.UNGRADED] + shadows[Grade.UNCLEAR],
+        incidents=count_of_incidents(case.incident for case in mine if case.is_graded_shadow),
         settlements=settled.total(),
         false_crashes=settled[Grade.FALSE],
         unclear=settled[Grade.UNCLEAR],
@@ -145,9 +147,13 @@ def _advice(scopes: Sequence[ScopeScore]) -> str:
         return f"none of {settled} settlements was a false crash: leave it as it is"
     if not graded:
         return "no would-be settlement was graded so far: leave it in observe mode, and come back in an hour or more"
+    incidents = sum(one.incidents for one in scopes)
     right = f"{graded} of {graded} graded would-be settlements were right"
-    if graded < ENOUGH:
-        return f'{right}: that is little to judge by; set mode = "settle" when there are {ENOUGH}, or if that is enough'
+    if incidents < graded:
+        right = f"{right}, the subflows of one run counted once: {incidents}"
+    if incidents < ENOUGH:
+        enough = f"when there are {ENOUGH}, or if that is enough"
+        return f'{right}: that is little to judge by; set mode = "settle" {enough}'
     return f'{right}: set mode = "settle"'
 
 

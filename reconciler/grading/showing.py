@@ -140,6 +140,7 @@ def _case_json(case: Case) -> dict[str, object]:
         "kind": str(case.kind),
         "scope": case.scope or None,
         "action": str(case.action),
+        "root": str(case.root) if case.root else None,
         "rule": case.rule,
         "guard": case.guard or None,
         "died": case.died,

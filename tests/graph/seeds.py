@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from unittest.mock import patch
 
-from reconciler import decide, weigh
+from reconciler import condemning, decide, weigh
 from reconciler.guards import Watchman
 from reconciler.matter import Matter
 from reconciler.model import AbsenceCounts
@@ -72,11 +72,11 @@ def _graceless(matter: Matter) -> Matter:
 
 
 def _settles_at_once() -> AbstractContextManager[object]:
-    return patch.object(decide, "settle_time", lambda *_: (_NONE, "at once"))
+    return patch.object(condemning, "settle_time", lambda *_: (_NONE, "at once"))
 
 
 def _settles_late() -> AbstractContextManager[object]:
-    return patch.object(decide, "settle_time", lambda *_: (timedelta(seconds=62), "late"))
+    return patch.object(condemning, "settle_time", lambda *_: (timedelta(seconds=62), "late"))
 
 
 def _forgetful(matter: Matter) -> Matter:
