@@ -39,8 +39,7 @@ class Orphans:
 
         `strangers` are live, and their runs are not in flight; `subflows` of these may be: how many, by root. A run
         that ended less than `quiet` ago is not told: its container needs a moment to end, too. Nor is one that this
-        server does not know: it is another server's, or was
-        deleted. Raises what `reread` raises.
+        server does not know: it is another server's, or was deleted. Raises what `reread` raises.
         """
         run_ids = {resource.run_id for resources in strangers.values() for resource in resources}
         self._ended = {run_id: run for run_id, run in self._ended.items() if run_id in run_ids}
@@ -86,7 +85,8 @@ def orphan_sentence(scope: str, orphan: Orphan, now: datetime) -> str:
     ended = f"{run.state_name} since {moment(orphan.since, now)} ({span(now - orphan.since)})"
     remedy = f"; remove it with: {resource.removal}" if resource.removal else ""
     if orphan.subflows:
-        remedy = f"; {orphan.subflows} subflows of it are in flight, perhaps alive in there: do not remove it unseen"
+        are = "1 subflow of it is" if orphan.subflows == 1 else f"{orphan.subflows} subflows of it are"
+        remedy = f"; {are} in flight, perhaps alive in there: do not remove it unseen"
     return f"{scope}: {resource.title} is alive; flow run {run.id} ({run.name}) is {ended}{remedy}"
 
 

@@ -150,7 +150,8 @@ def _told(work: Callable[[], _T], problems: list[str]) -> _T | None:
 
 def _message(finding: Finding) -> str:
     if finding.run.state_type.is_terminal:
-        return f"its flow run is {finding.run.state_name}: {finding.reason}. {SIGNATURE}"
+        why = f": {reason}" if (reason := finding.reason.removesuffix(SIGNATURE).rstrip(" .")) else ""
+        return f"its flow run is {finding.run.state_name}{why}. {SIGNATURE}"
     return f"its flow run is Crashed: {finding.message}"
 
 

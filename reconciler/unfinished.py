@@ -47,7 +47,7 @@ class Unfinished:
         self._add(Written(finding, outcome.state_id), policy)
         root = finding.inside
         if root is not None and root.state_type.is_terminal:  # whoever ended it left its task runs, too
-            reason = root.state_message or finding.reason
+            reason = root.state_message or ""
             self._add(Written(replace(finding, run=root, inside=None, reason=reason), root.state_id), policy)
 
     def recall(self, orchestrator: Orchestrator, policy: Policy) -> None:

@@ -62,7 +62,10 @@ class TestPending:
     def test_off_it_is_left_to_a_person(self) -> None:
         for age, expected in ((LATE - 1, ("WAITING", "10")), (LATE, ("HELD", "8"))):
             assert told(found(pending(age=age), Policy(), scopes=(EXCLUSIVE,))) == expected
-        assert "(or to `crash_pending = true`)" in found(pending(), Policy()).reason
+        left = "pending for 15 min, and no infrastructure was found; an image pull looks the same, so it is left to a person"
+        for views, remedy in (((EXCLUSIVE,), ""), ((), " in an `exclusive` scope")):
+            reason = found(pending(), Policy(), scopes=views).reason
+            assert reason == f"{left} (or to `crash_pending = true`{remedy})"
 
     def test_where_it_can_be_nowhere_else(self) -> None:
         for age, expected in ((LATE - 1, ("WAITING", "10")), (LATE, ("ZOMBIE", "8"))):

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
-from reconciler import decide, subflows
+from reconciler import condemning, decide, subflows
 from reconciler.gauges import NOT_SETTLED, PREFIX, SLUGS, reason_of
 from reconciler.metrics import Metrics
 from reconciler.model import Cause, Guard, OutcomeKind, StateRecord, StateType, TaskRun, Verdict
@@ -461,12 +461,12 @@ def _name(call: ast.Call) -> str:
 
 class TestSlugs:
     def stated(self) -> set[tuple[Verdict, str]]:
-        """Each verdict with its rule, as `decide.py` writes them down, and those of rule 2 in `subflows.py`."""
-        pairs = [call.args[:2] for call in _calls(decide) if _name(call) == "verdict"]
-        inside = [call.args[2] for call in _calls(subflows) if _name(call) == "_found"]
+        """Each verdict with its rule, as the modules of the rules write them down."""
+        modules = (decide, condemning, subflows)
+        pairs = [call.args[:2] for one in modules for call in _calls(one) if _name(call) == "verdict"]
         return {
             (Verdict[verdict.attr], rule.value)
-            for verdict, rule in (*pairs, *((verdict, ast.Constant("2")) for verdict in inside))
+            for verdict, rule in pairs
             if isinstance(verdict, ast.Attribute) and isinstance(rule, ast.Constant) and isinstance(rule.value, str)
         }
 

@@ -54,9 +54,14 @@ def _vouched(root: Case, snapshot: Snapshot) -> str:
     for absence in weighed.absent:
         if absence.counts is not None:
             return f"{gone_sentence(absence, now)} (its absence counts: {absence.counts})"
-    if root.run.transition_id is not None:
-        return f"its {root.run.state_name} was reported by Prefect's own client"
-    return f"nothing: its {root.run.state_name} was set by hand, by an automation or by the server"
+    state = root.run.state_name
+    if root.family_reported is not None and root.family_reported > root.run.state_since:
+        return f"nothing: what runs in it reported a state after its {state}"
+    if root.run.transition_id is None:
+        return f"nothing: its {state} was set by hand, by an automation or by the server"
+    if (root.run.pid or root.run.work_pool) and not any(look.mapped for look in root.looks):
+        return f"nothing: its {state} was reported by Prefect's own client, and no scope is asked about it"
+    return f"its {state} was reported by Prefect's own client"
 
 
 def children_told(run_id: RunId, snapshot: Snapshot, form: Form) -> tuple[ChildTold, ...]:

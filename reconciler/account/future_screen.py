@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from reconciler.account.explained import ForecastTold, SettlementTold
+from reconciler.aftermath import many
 from reconciler.model import Verdict
 from reconciler.words import moment, span
 
@@ -54,7 +55,9 @@ def _besides(settlement: SettlementTold) -> str:
     """What would follow the settlement."""
     parts = [
         f"cause {settlement.cause}" if settlement.cause else "",
-        f"{settlement.subflows} subflows in flight settled too, the deepest first" if settlement.subflows else "",
+        f"{many(settlement.subflows, 'subflow')} in flight settled too, the deepest first"
+        if settlement.subflows
+        else "",
         f"its task runs {'set to Crashed' if settlement.task_runs else 'left as they are'}",
         _resumption(settlement),
         "labels put on the flow run" if settlement.labels else "",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.grading.cases import WATCHED_FOR, Case
+from reconciler.grading.cases import WATCHED_FOR, Case, Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +51,12 @@ class Found:
     """The false crashes that this process has found, and what it concludes: a file may not be written."""
 
     def __init__(self) -> None:
-        self._crashes: dict[str, tuple[str, str, datetime]] = {}  # by case: scope, incident, when
+        self._crashes: dict[Key, tuple[str, str, datetime]] = {}  # by case: scope, incident, when
         self._since: dict[str, datetime] = {}
 
     def note(self, case: Case, now: datetime) -> None:
         self._crashes = {key: crash for key, crash in self._crashes.items() if crash[2] > now - WATCHED_FOR}
-        self._crashes.setdefault(text_of_key(case), (case.scope, case.incident, now))
+        self._crashes.setdefault(case.key, (case.scope, case.incident, now))
 
     def of(self, scope: str) -> list[tuple[str, datetime]]:
         """The incident of each, and when it was found."""
@@ -78,7 +78,3 @@ class Found:
             if trusted_at is None or trusted_at < since:
                 distrusted.setdefault(scope, since)
         return distrusted
-
-
-def text_of_key(case: Case) -> str:
-    return "/".join(str(part) for part in case.key)

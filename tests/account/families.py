@@ -33,13 +33,18 @@ def ended(state: str = "CRASHED", *, age: float = 900, ours: bool = True, **chan
     return run(state, age=age, name="parent", transition_id=uuid4() if ours else None, **changes)  # type: ignore[arg-type]
 
 
+def script(**changes: object) -> FlowRun:
+    """A root that has ended and never had infrastructure: its own word is all there is."""
+    return ended(**({"pid": None, "work_pool": None, "worker_type": None} | changes))  # type: ignore[arg-type]
+
+
 def root_case(of: FlowRun, *seen: Look, confirmed: bool = True) -> Case:
     past = history(of, ("PENDING", 2000), ("RUNNING", 1990))
     return Case(run=of, looks=seen, history=past, first_look=first_look(10, *seen) if confirmed else None)
 
 
 def over(of: FlowRun) -> Look:
-    """It was here once, and ended."""
+    """It was here once, and ended 905 s ago: what runs inside it has reported nothing since."""
     return look(exited(of, ended=905), sightings=(sighting(of),))
 
 

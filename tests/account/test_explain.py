@@ -380,6 +380,14 @@ def test_any_run_can_be_explained(snap: Snapshot) -> None:
         assert json.dumps(as_json(told))
 
 
+def test_one_heartbeat_is_one() -> None:
+    one = vanished()
+    beats = {one.run.id: Heartbeat(1, ago(100), ago(100))}
+    assert "life signs 1 heartbeat within the hour, the last" in flat(
+        explained(one.run, report_of(snapshot(one, heartbeats=beats)))
+    )
+
+
 def test_a_whole_pass_with_a_scope_that_is_down(benches: Callable[..., Bench], tmp_path: Path) -> None:
     bench = benches()
     bench.cycle.policy = Policy(confirm_after=timedelta(0))

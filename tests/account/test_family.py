@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +19,7 @@ from reconciler.account.screen import as_lines
 from reconciler.model import Action, Cause, FlowRun, OutcomeKind, Resource, StateRecord, StateType, Verdict
 from reconciler.plan import CycleReport, Mode, Outcome, Policy, resumption_id, transition_id
 from reconciler.snapshot import Case, FirstLook, ScopeView, Snapshot
-from tests.account.families import ended, families, inside, over, root_case, subflow, vanished_root
+from tests.account.families import ended, families, inside, over, root_case, script, subflow, vanished_root
 from tests.spec import (
     NOW,
     POLICY,
@@ -34,6 +34,7 @@ from tests.spec import (
     scope,
     sighting,
     snapshot,
+    unknown_namespace,
     vanished,
 )
 from tests.test_evidence import report_of, writer
@@ -49,7 +50,8 @@ def flat(told: Explanation) -> str:
 
 def family_of(root: Case, *, confirmed: bool = True, **changes: object) -> tuple[CycleReport, FlowRun, FlowRun]:
     """A root with a child and a grandchild; the root is in flight if its state says so."""
-    child, deep = subflow(age=700), subflow(age=600, name="grandchild")
+    began = 700 if root.run.is_in_flight else 1000  # nothing reports from a process that has ended
+    child, deep = subflow(age=began), subflow(age=began - 50, name="grandchild")
     family = [inside(child, root.run, confirmed=confirmed), inside(deep, child, root.run, confirmed=confirmed)]
     cases = [root, *family] if root.run.is_in_flight else family
     roots = {} if root.run.is_in_flight else {root.run.id: root}
@@ -86,10 +88,21 @@ class TestASubflowOfARootInFlight:
         told = told_of(root, report)
         assert [(one.id, one.depth) for one in told.children] == [(str(child.id), 1), (str(deep.id), 2)]
         text = flat(told)
-        assert f"subflows 2 in flight inside its process, which share its fate: {child.id} (child, Running)," in text
+        subflows = f"{child.id} (child, Running) {deep.id} (grandchild, Running)"
+        assert f"subflows 2 in flight inside its process, which share its fate: {subflows}" in text
         assert "with it cause Removed; 2 subflows in flight settled too, the deepest first; its task runs set" in text
         assert told_of(child, report).child_count == 1
         assert told_of(deep, report).children == ()
+
+    def test_none_of_the_subflows_is_hidden_behind_dots(self) -> None:
+        root = vanished(age=800)
+        family = [subflow(age=700, name="a subflow with a name that is far too long for it", id=UUID(int=number))
+                  for number in range(1, 6)]  # fmt: skip
+        report = report_of(snapshot(root, *(inside(one, root.run) for one in family)))
+        text = flat(told_of(root.run, report))
+        assert "subflows 5 in flight inside its process, which share its fate; the first 3:" in text
+        assert [str(one.id) in text for one in family] == [True] * 3 + [False] * 2
+        assert " ..." not in text.partition("subflows 5")[2].partition("scope")[0]
 
     def test_what_holds_its_root_holds_it_and_is_told_with_the_switch(self) -> None:
         report, child, _ = family_of(vanished(age=800), policy=replace(POLICY, mode=Mode.OBSERVE))
@@ -120,7 +133,16 @@ VOUCHED: dict[str, tuple[Case, str]] = {
         root_case(one := ended(), vanished_root(one)),
         "Docker container res-1 on engine a was removed; last seen running 11:58",
     ),
-    "reported": (root_case(ended()), "its Crashed was reported by Prefect's own client"),
+    "reported": (root_case(script()), "its Crashed was reported by Prefect's own client"),
+    "reported where it is mapped": (
+        root_case(one := ended(), look(gone(one))),
+        "its Crashed was reported by Prefect's own client",
+    ),
+    "reported where nobody looks": (
+        root_case(ended()),
+        "nothing: its Crashed was reported by Prefect's own client, and no scope is asked about it",
+    ),
+    "contradicted": (root_case(script(age=1200)), "nothing: what runs in it reported a state after its Crashed"),
     "by hand": (
         root_case(ended(ours=False)),
         "nothing: its Crashed was set by hand, by an automation or by the server",
@@ -141,9 +163,11 @@ def test_what_vouches_for_the_end_of_a_root(what: str) -> None:
     assert told.inside
     assert (told.inside.root_state_type, told.inside.depth) == ("CRASHED", 1)
     assert words in told.inside.vouched
+    assert told.decision
+    assert (told.decision.verdict is Verdict.ZOMBIE) is not words.startswith(("no", "nothing"))
     text = flat(told)
     assert f"vouched what tells that its root's process ended: {words}" in text
-    assert f"inside its parent and root flow run {root.run.id} (parent), Crashed since 11:45:00 UTC" in text
+    assert f"inside its parent and root flow run {root.run.id} (parent), Crashed since 11:4" in text
 
 
 def test_a_subflow_whose_parent_is_not_known() -> None:
@@ -180,14 +204,63 @@ class TestWhatLivesOn:
         (orphan,) = told.orphans
         assert (orphan.scope, orphan.resource, orphan.removal) == ("prod", "c0ffee", "docker rm -f c0ffee")
         text = flat(told)
-        assert "lives on prod: Docker container c0ffee is alive; flow run" in text
-        assert "is Crashed since 11:45:00 UTC (15 min); remove it with: docker rm -f c0ffee" in text
+        assert "lives on prod: Docker container c0ffee is alive; the run is Crashed since 11:45:00 UTC (15 min)" in text
+        assert "; remove it with: docker rm -f c0ffee" in text
+        assert text.count(str(self.OF.id)) == 1
         assert "not judged it is over" in text
+
+    def test_what_may_live_in_it_is_told_with_it(self) -> None:
+        of = ended(id=self.OF.id, ours=False)
+        report, _, _ = family_of(root_case(of))
+        text = flat(told_of(of, replace(report, strangers={"prod": (self.THING,)}), row=of))
+        assert "; 2 subflows of it are in flight, perhaps alive in there: do not remove it unseen" in text
 
     def test_not_of_another_run_nor_of_one_that_goes_on(self) -> None:
         assert self.told(self.OF, replace(self.THING, run_id=uuid4())).orphans == ()
         of = run("PAUSED", id=self.OF.id)
         assert self.told(of, self.THING).orphans == ()
+
+
+def resumed(of: FlowRun, *, ours: bool = True) -> tuple[StateRecord, ...]:
+    """Crashed by us 800 s ago, and scheduled again, by us or by hand; that is its present state."""
+    before, crash = uuid4(), uuid4()
+    again = resumption_id(of.id, crash) if ours else None
+    rows = (
+        (uuid4(), "PENDING", "Pending", 900, None),
+        (before, "RUNNING", "Running", 890, None),
+        (crash, "CRASHED", "Crashed", 800, transition_id(of.id, before)),
+        (of.state_id, "SCHEDULED", "AwaitingRetry", 700, again),
+    )
+    return tuple(
+        StateRecord(id=id_, type=StateType(type_), name=name, timestamp=ago(age), transition_id=transition)
+        for id_, type_, name, age, transition in rows
+    )
+
+
+class TestWhenAResumptionIsDue:
+    def text(self, due: float, *, ours: bool = True, policy: Policy = RESUMING) -> str:
+        of = run("SCHEDULED", age=700, state_name="AwaitingRetry", scheduled_time=ago(due))
+        return flat(told_of(of, report_of(snapshot(), policy), row=of, history=resumed(of, ours=ours)))
+
+    def test_it_is_told_with_its_number(self) -> None:
+        text = self.text(-3540)
+        assert "state AwaitingRetry (SCHEDULED) since 11:48:20 UTC, for 12 min" in text
+        assert "due 12:59:00 UTC, in 59 min; 1 of 2, resumed by us runs in" in text
+
+    def test_what_is_late_says_so(self) -> None:
+        assert "due 11:55:00 UTC, 5 min ago; 1 of 2, resumed by us" in self.text(300)
+
+    def test_another_s_has_no_number(self) -> None:
+        assert "due 12:59:00 UTC, in 59 min runs in" in self.text(-3540, ours=False)
+
+    def test_more_than_there_may_be_by_now_has_no_most(self) -> None:
+        assert "in 59 min; 1, resumed by us" in self.text(-3540, policy=POLICY)
+
+    def test_only_what_is_scheduled_is_due(self) -> None:
+        one = vanished(scheduled_time=ago(-3540))
+        told = told_of(one.run, report_of(snapshot(one)))
+        assert told.run
+        assert told.run.due is None
 
 
 class TestResumptions:
@@ -243,9 +316,9 @@ class TestWhenItActs:
 
     @pytest.mark.parametrize("what", ["seen ended", "reported"])
     def test_when_subflow_grace_is_over(self, what: str) -> None:
-        of = ended(age=150)
+        of = ended(age=150) if what == "seen ended" else script(age=150)
         root = root_case(of, *([over(of)] if what == "seen ended" else []), confirmed=False)
-        child = inside(subflow(), of, confirmed=False)
+        child = inside(subflow(age=1000), of, confirmed=False)
         made = ahead(child, roots={of.id: replace(root, history=None)})
         assert (seconds(made), made.needed) == (50, "")
         assert "subflow_grace of 3 min has not passed (2 min so far)" in made.stages[0].why
@@ -276,11 +349,16 @@ class TestWhenItActs:
 
     def test_a_pending_run_that_crash_pending_cannot_judge(self) -> None:
         of = run("PENDING", age=20, pid=None)
-        made = ahead(listed(of, look(gone(of))))
-        assert (made.acts_at, made.then_at) == (None, None)
-        assert made.needed == (
-            "crash_pending = true under [policy]; and then a person: what rule 8 finds is shown, and not written"
-        )
+        both = "crash_pending = true under [policy], and exclusive = true on scope 'a' if its runs can be nowhere else"
+        for policy, needed in ((POLICY, both), (PENDING, both.partition(", and ")[2])):
+            made = ahead(listed(of, look(gone(of))), scope(pinned=True), policy=policy)
+            assert (made.acts_at, made.then_at, made.needed) == (None, NOW + timedelta(seconds=890), needed)
+
+    def test_a_pending_run_that_no_key_lets_it_judge(self) -> None:
+        """Its namespace is unknown here: only a sighting would tell."""
+        of = run("PENDING", age=20)
+        made = ahead(listed(of, look(unknown_namespace(of))))
+        assert (made.then_at, made.needed) == (None, "a person: what rule 8 finds is shown, and not written")
 
     def test_a_cancelling_run_when_it_may_be_finished(self) -> None:
         of = run("CANCELLING", age=20)

@@ -179,10 +179,10 @@ class TestWhatTimeDoesNotDo:
         one = replace(case(of, look(exited(of))), history=None, history_error="503")
         self.assert_never(ahead(one), "an answer about its state history")
 
-    def test_pending_is_left_to_a_person_and_it_says_from_when_on(self) -> None:
+    def test_pending_is_left_to_a_person_who_may_switch_two_keys_and_it_says_from_when_on(self) -> None:
         of = run("PENDING", age=20)
         made = ahead(listed(of, look(gone(of))))
-        self.assert_never(made, "a person", "rule 8")
+        self.assert_never(made, "crash_pending = true", "exclusive = true on scope 'a'")
         assert [((stage.at - NOW).total_seconds(), stage.finding.verdict) for stage in made.stages] == [
             (0, Verdict.WAITING), (880, Verdict.HELD),
         ]  # fmt: skip

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from reconciler.account.policies import Effect
 from reconciler.account.replay import Result
+from reconciler.account.tally import told
 from reconciler.evidence import Line, decoded, encoded, lines_of, rejudge
 from reconciler.model import Guard, Verdict
 from reconciler.plan import CycleReport, Mode, Policy, Resumption
 from reconciler.snapshot import Case, Snapshot
-from tests.account.families import ended, families, inside, over, root_case, subflow, vanished_root
+from tests.account.families import ended, families, inside, over, root_case, script, subflow, vanished_root
 from tests.account.test_replay import altered, replayed, summary, write
 from tests.spec import NOW, POLICY, ago, alive, beat, case, exited, gone, look, run, scope, sighting, snapshot, vanished
 from tests.test_evidence import report_of
@@ -69,19 +70,15 @@ class TestRule1:
             assert set(line.snapshot.scopes) == {"a"}
         assert_all_again(report)
 
-    def test_the_root_first_then_the_deepest_then_its_parent(self) -> None:
-        report = self.report(replace(POLICY, max_settlements=2))
-        root, deep, child = sorted(
-            (
-                one
-                for one in report.plan.findings
-                if one.run.name in ("otter", "child") and one.verdict is not Verdict.HEALTHY
-            ),
-            key=lambda one: (one.depth > 0, -one.depth),
-        )
+    def test_a_family_has_one_place_among_those_that_are_settled(self) -> None:
+        older, younger = vanished(age=500), vanished(age=400)
+        herd = [case(r, look(alive(r), sightings=(sighting(r),))) for r in (run() for _ in range(5))]
+        families = [[one, inside(subflow(), one.run), inside(subflow(), one.run)] for one in (older, younger)]
+        policy = replace(POLICY, max_settlements=1)
+        report = report_of(snapshot(*(one for family in families for one in family), *herd), policy)
         made = lines(report)
-        assert [made[one.run.id].ahead for one in (root, deep, child)] == [0, 1, 2]
-        assert [one.guard for one in (root, deep, child)] == [None, None, Guard.RATE]
+        assert [[made[one.run.id].ahead for one in family] for family in families] == [[0] * 3, [1] * 3]
+        assert [{made[one.run.id].guard for one in family} for family in families] == [{None}, {Guard.RATE}]
         assert_all_again(report)
 
     def test_the_guard_that_holds_the_root_holds_again(self) -> None:
@@ -111,7 +108,7 @@ class TestRule1:
 ROOTS: dict[str, Case] = {
     "its resource has ended": root_case(one := ended(), over(one)),
     "it is not there": root_case(one := ended(), vanished_root(one)),
-    "its end was reported": root_case(ended()),
+    "its end was reported": root_case(script()),
     "nobody vouches": root_case(ended(ours=False)),
     "it lives": root_case(one := ended(), look(alive(one))),
     "a scope could not tell": root_case(one := ended(), look(error="503")),
@@ -124,7 +121,7 @@ class TestRule2:
 
     @pytest.mark.parametrize("what", ROOTS)
     def test_it_is_decided_again(self, tmp_path: Path, what: str) -> None:
-        root, child = ROOTS[what], subflow()
+        root, child = ROOTS[what], subflow(age=1000)
         report = report_of(snapshot(inside(child, root.run), roots={root.run.id: root}))
         (finding,) = report.plan.findings
         assert finding.rule == "2"
@@ -204,8 +201,9 @@ class TestTheLine:
 
 class TestAnotherPolicy:
     def test_subflow_grace(self, tmp_path: Path) -> None:
-        root = root_case(ended(age=300))
-        path = write(tmp_path / "lines", report_of(snapshot(inside(subflow(), root.run), roots={root.run.id: root})))
+        root = root_case(script(age=300))
+        child = inside(subflow(age=1000), root.run)
+        path = write(tmp_path / "lines", report_of(snapshot(child, roots={root.run.id: root})))
         (late,) = replayed(path, "subflow_grace=6m")
         assert (late.effect, late.settled_at and (late.settled_at - NOW).total_seconds()) == (Effect.LATER, 60)
         (same,) = replayed(path, "subflow_grace=10s")
@@ -238,13 +236,47 @@ class TestAnotherPolicy:
         assert found.other
         assert found.other.resumption == Resumption(1, 2, POLICY.resume_backoff / 6)
         assert found.effect is Effect.RESUMED
-        assert summary(path, *changes)[-1].endswith("1 run would have been resumed after they were settled.")
+        assert summary(path, *changes)[-1].endswith(": 1 run would have been resumed once settled.")
         assert replayed(path, *changes, "resume_causes=OOMKilled")[0].effect is Effect.NONE
         assert replayed(path, *changes, "mode=observe")[0].effect is Effect.NEVER
 
+    @pytest.mark.parametrize(
+        ("change", "effect", "words"),
+        [
+            ("resume_max=0", Effect.NOT_RESUMED, "would not have been resumed once settled"),
+            ("resume_causes=Evicted", Effect.NOT_RESUMED, "would not have been resumed once settled"),
+            ("resume_tags=other", Effect.NOT_RESUMED, "would not have been resumed once settled"),
+            ("resume_backoff=1h", Effect.RESUMED_LATER, "would have been resumed later"),
+            ("resume_backoff=1s", Effect.RESUMED_SOONER, "would have been resumed sooner"),
+            ("resume_max=9", Effect.NONE, ""),
+            ("grace=31s", Effect.NONE, ""),
+        ],
+    )
+    @pytest.mark.parametrize("mode", Mode)
+    def test_what_was_resumed(self, tmp_path: Path, change: str, effect: Effect, words: str, mode: Mode) -> None:
+        policy = replace(POLICY, mode=mode, resume_max=2, resume_tags=frozenset({"again"}))
+        cases = [vanished(deployment_id=subflow().id, tags=frozenset({"again"})) for _ in range(2)]
+        path = write(tmp_path / "lines", report_of(snapshot(*cases), policy))
+        assert [one.effect for one in replayed(path, change)] == [effect] * 2
+        said = "\n".join(summary(path, change))
+        if effect is Effect.NONE:
+            assert "no decision would have been another" in said
+            return
+        assert f"2 decisions would have been different: 2 runs {words}." in said
+        assert ("What `mode` or `trust` held is compared as if" in said) is (mode is Mode.OBSERVE)
+
+    def test_the_line_says_after_how_long(self, tmp_path: Path) -> None:
+        policy = replace(POLICY, resume_max=2, resume_tags=frozenset({"again"}))
+        one = vanished(deployment_id=subflow().id, tags=frozenset({"again"}))
+        (found,) = replayed(write(tmp_path / "lines", report_of(snapshot(one), policy)), "resume_backoff=1h")
+        (line,) = told(found)
+        assert (
+            "ZOMBIE (rule 7, resumed 1 of 2 after 30 s) -> ZOMBIE (rule 7, resumed 1 of 2 after 60 min), resumed later"
+        ) in line
+
     def test_where_the_root_s_scope_is_not_trusted_nothing_is_sooner(self, tmp_path: Path) -> None:
         root = root_case(one := ended(age=100), over(one), confirmed=False)
-        child = inside(subflow(), root.run, confirmed=False)
+        child = inside(subflow(age=1000), root.run, confirmed=False)
         for place, effect in ((scope(), Effect.SOONER), (scope(observes=True), Effect.OTHERWISE)):
             path = tmp_path / f"lines-{effect.name}"
             write(path, report_of(snapshot(child, roots={root.run.id: root}, scopes=(place,))))

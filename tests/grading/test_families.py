@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ import pytest
 
 from reconciler.grading.casebook import GRADES_FILE, Casebook
 from reconciler.grading.cases import Case, Grade, Kind
+from reconciler.grading.grader import Graded
 from reconciler.grading.scorecard import scorecard
 from reconciler.grading.showing import as_json, lines
 from reconciler.model import Action, FlowRun, Guard, StateType, Verdict
@@ -53,15 +55,83 @@ def settle(world: World, finding: Finding) -> None:
     world.goes("CRASHED", transition_id(world.judged.id, world.judged.state_id))
 
 
-def test_a_subflow_that_goes_on_is_a_false_crash_of_its_root_s_scope(world: World) -> None:
-    settle(world, by_rule_1(world.judged))
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(("count", "words"), [(0, "it exited"), (1, "it exited, and 1 subflow"), (9, "9 subflows")])
+def test_a_death_is_one_case_however_many_shared_it(world: World, kind: Kind, count: int, words: str) -> None:
+    family = [by_rule_1(flow_run(work_pool=None, parent_task_run_id=uuid4())) for _ in range(count)]
+    world.pass_(report_of(START, [*family, zombie(PARENT)], dry_run=kind is Kind.SHADOW))
+    assert (world.case.run_id, world.case.kind, world.case.root) == (PARENT.id, kind, None)
+    assert world.case.died.endswith(words)
+
+
+def test_subflows_that_were_not_settled_are_not_counted(world: World) -> None:
+    held_by_itself = replace(by_rule_1(world.judged), verdict=Verdict.HELD, guard=Guard.OPT_OUT)
+    world.pass_(report_of(START, [held_by_itself, zombie(PARENT)]))
+    assert world.case.died == "it exited"
+
+
+def of_root(run: FlowRun, root: FlowRun = PARENT) -> Finding:
+    """Its root's end was seen in a scope."""
+    return replace(by_rule_2(run), scope="prod", inside=root)
+
+
+def settle_wrongly(world: World, finding: Finding, at: datetime) -> Graded:
+    """It is settled, and goes on all the same."""
+    world.judged = finding.run
+    world.api.runs = [world.judged]
+    world.pass_(report_of(at, [finding]))
+    world.goes("CRASHED", transition_id(world.judged.id, world.judged.state_id))
     world.goes("COMPLETED", uuid4())
-    graded = world.pass_(report_of(START + MINUTE))
-    (alarm,) = graded.alarms
-    assert alarm.startswith(f"FALSE CRASH: flow run {world.judged.id} (test-run) was set to Crashed by us")
-    assert "it was judged on: runs inside flow run" in alarm
-    assert graded.false_crashes == {"prod": 1}
-    assert (world.case.scope, world.case.rule) == ("prod", "1")
+    return world.pass_(report_of(at + MINUTE))
+
+
+def inner() -> FlowRun:
+    return flow_run(work_pool=None, parent_task_run_id=uuid4())
+
+
+def test_false_crashes_of_one_root_s_subflows_are_one_towards_trust(world: World) -> None:
+    for number in range(5):
+        (alarm,) = settle_wrongly(world, of_root(inner()), START + number * HOUR).alarms
+        assert alarm.endswith("1 of 2 within 24 h that make scope 'prod' untrusted")
+    assert {case.root for case in world.book.cases()} == {PARENT.id}
+    (alarm,) = settle_wrongly(world, of_root(inner(), flow_run()), START + 6 * HOUR).alarms
+    assert "2 within 24 h, so scope 'prod' is not trusted any more" in alarm
+    assert set(world.book.distrusted()) == {"prod"}
+
+
+def test_a_root_and_its_subflows_are_one_incident_and_two_attempts_are_two(world: World) -> None:
+    settle_wrongly(world, zombie(PARENT), START)
+    settle_wrongly(world, of_root(inner()), START + HOUR)
+    assert world.book.distrusted() == {}
+    again = replace(PARENT, state_id=uuid4())
+    settle_wrongly(world, zombie(again), START + 2 * HOUR)
+    assert set(world.book.distrusted()) == {"prod"}
+
+
+def test_so_it_is_while_nothing_can_be_kept(tmp_path: Path) -> None:
+    world = World(Casebook(tmp_path / GRADES_FILE))
+    cases = [case(root=PARENT.id, grade=Grade.FALSE) for _ in range(3)]
+    other = sqlite3.connect(tmp_path / GRADES_FILE)
+    other.execute("begin immediate")
+    world.book.change(cases, START)
+    assert world.book.distrusted() == {}
+    assert world.book.recent_false_crashes("prod", START) == 1
+    world.book.change([case(grade=Grade.FALSE)], START)
+    assert set(world.book.distrusted()) == {"prod"}
+    other.close()
+
+
+@pytest.mark.parametrize(("roots", "enough"), [(1, False), (9, False), (10, True)])
+def test_ten_graded_verdicts_are_ten_incidents(roots: int, *, enough: bool) -> None:
+    book, parents = Casebook(), [uuid4() for _ in range(roots)]
+    right = [case(Kind.SHADOW, guard="mode", grade=Grade.RIGHT, root=parents[n % roots]) for n in range(20)]
+    book.add(right)
+    advice = scorecard(book, START + HOUR).advice
+    assert advice.startswith(
+        f"20 of 20 graded would-be settlements were right, the subflows of one run counted once: {roots}: "
+    )
+    assert advice.endswith('set mode = "settle"') is enough
+    assert ("that is little to judge by" in advice) is not enough
 
 
 def test_one_that_no_scope_spoke_of_is_told_and_counted_against_none(world: World) -> None:
@@ -96,13 +166,6 @@ def test_would_be_settlements_by_rule_2(world: World, guard: Guard | None) -> No
     world.goes("COMPLETED", uuid4())
     graded = world.pass_(report_of(START + 2 * HOUR))
     assert (world.case.grade, graded.alarms, graded.warnings) == (Grade.FALSE, (), ())
-
-
-@pytest.mark.parametrize("guard", [Guard.MODE, Guard.TRUST])
-def test_would_be_settlements_by_rule_1(world: World, guard: Guard) -> None:
-    finding = replace(by_rule_1(world.judged), verdict=Verdict.HELD, guard=guard)
-    world.pass_(report_of(START, [finding]))
-    assert (world.case.kind, world.case.scope, world.case.guard) == (Kind.SHADOW, "prod", str(guard))
 
 
 def test_a_run_that_we_resumed_is_no_false_crash_and_says_who_resumed_it() -> None:
@@ -158,28 +221,31 @@ def test_the_scorecard_names_what_no_scope_spoke_of() -> None:
     assert [one["scope"] for one in document["cases"]].count(None) == 2
 
 
-def as_before(path: Path, book: Casebook) -> None:
-    """Turn the file into one of the version that knew no cancellations."""
+def as_before(path: Path, book: Casebook, version: int) -> None:
+    """Turn the file into one of the version that knew no roots (3), or no cancellations either (2)."""
     book.close()
     with sqlite3.connect(path) as database:
-        database.executescript("alter table cases drop column action; pragma user_version = 2;")
+        for name in ("root", "action")[: 4 - version]:
+            database.execute(f"alter table cases drop column {name}")
+        database.execute(f"pragma user_version = {version}")
     database.close()
 
 
-def test_a_file_of_the_version_before_is_kept_with_its_distrust(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_file_of_a_version_before_is_kept_with_its_distrust(tmp_path: Path, version: int) -> None:
     path = tmp_path / GRADES_FILE
     book, watched = Casebook(path), case(name="watched")
     with_false_crash(book, "prod")
     with_false_crash(book, "prod")
     book.add([watched])
-    as_before(path, book)
+    as_before(path, book, version)
     for _ in range(2):
         book = Casebook(path)
         assert book.problems == []
         assert dict(book.distrusted()) == {"prod": START}
         assert book.watched() == [watched]
         book.close()
-    again: Case = case(action=Action.CANCEL, run_id=UUID(int=1))
+    again: Case = case(action=Action.CANCEL, run_id=UUID(int=1), root=UUID(int=2))
     book = Casebook(path)
     assert book.add([again]) == [again]
     assert again in book.cases()

@@ -23,8 +23,8 @@ import libcst as cst
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "build" / "mutation"
-MODULES = ("decide", "matter", "guards", "weigh")
-TESTS = ("__init__.py", "spec.py", "test_decide*.py", "test_guards.py", "test_lag.py")
+MODULES = ("decide", "condemning", "subflows", "resuming", "matter", "guards", "weigh")
+TESTS = ("__init__.py", "spec.py", "test_decide*.py", "test_guards.py", "test_lag.py", "test_resuming.py")
 TOO_SLOW = {"test_decide_properties.py", "test_decide_graph.py"}  # minutes, where each mutant has a second
 MINIMUM = 95.0  # percent
 NOTES = tomllib.loads(Path(__file__).with_name("survivors.toml").read_text())

@@ -166,7 +166,7 @@ def test_children_whose_parent_was_crashed_by_its_worker(
     in_order(family, list(DEPTHS))
     assert min(since(run) for run in subflows.values()) - died >= grace
     assert {
-        f"parent flow run {family.root.id} (parent) is Crashed" in state(run)["message"] for run in subflows.values()
+        f"flow run {family.root.id} (parent) is Crashed" in state(run)["message"] for run in subflows.values()
     } == {True}
     task_runs_follow(family, *subflows)
     before = len(proxy.writes)
