@@ -118,7 +118,7 @@ class Settling:
             for run_id, written in self.unfinished.resumptions.items()
             if run_id not in self.unfinished.task_runs and run_id not in families
         }
-        seen = what_lives([one.finding.run for one in waiting.values()])
+        seen = what_lives([one.finding.run for one in waiting.values()]) if waiting else {}
         for run_id, written in waiting.items():
             if hindrance() is not None:
                 break
