@@ -48,15 +48,12 @@ def shared_fate(matter: Matter, root: Root, found: Finding) -> Finding:
         depth=_depth(matter),
         absence=None,
         is_notable=False,
-        silent_since=None,
-        resumption=None,
     )
     doubts = "; ".join(unreadable_history(matter.case))
     if found.verdict is Verdict.ZOMBIE and doubts:
-        return replace(shared, verdict=Verdict.UNKNOWN, reason=f"{shared.reason}; {doubts}", is_suspect=False)
+        return _instead(shared, Verdict.UNKNOWN, doubts)
     if found.verdict is Verdict.ZOMBIE and found.action is Action.CANCEL:
-        awaited = "the server cancels what runs inside a cancelled flow run"
-        return replace(shared, verdict=Verdict.WAITING, reason=f"{shared.reason}; awaited: {awaited}")
+        return _instead(shared, Verdict.WAITING, "awaited: the server cancels what runs inside a cancelled flow run")
     return confirmed(matter, _as_it_may_be(matter, root, shared))
 
 
@@ -112,17 +109,23 @@ def _as_it_may_be(matter: Matter, root: Root, found: Finding) -> Finding:
         return found
     if _is_of_an_earlier_attempt(matter, root):
         why = "it runs since before that attempt began, and nothing tells what became of the attempt that it belongs to"
-        return replace(found, verdict=Verdict.UNMANAGED, is_suspect=False, reason=f"{found.reason}; {why}")
+        return _instead(found, Verdict.UNMANAGED, why)
     if run.state_type is not StateType.CANCELLING:
         return found
     if matter.state_age < policy.cancelling_limit:
         why = f"cancelling for {span(matter.state_age)}, reported after {span(policy.cancelling_limit)}"
-        return replace(found, verdict=Verdict.WAITING, is_suspect=False, reason=f"{found.reason}; awaited: {why}")
+        return _instead(found, Verdict.WAITING, f"awaited: {why}")
     if policy.finish_cancelling:
         return found
     remedy = "set it Cancelled by hand, or let `finish_cancelling = true` do it"
     why = f"cancelling for {span(matter.state_age)}: servers before 3.7.5 leave it so, {remedy}"
-    return replace(found, verdict=Verdict.HELD, is_suspect=False, reason=f"{found.reason}; {why}")
+    return _instead(found, Verdict.HELD, why)
+
+
+def _instead(found: Finding, verdict: Verdict, why: str) -> Finding:
+    """Give it as what it is for a reason of its own; nothing of a settlement is left on it."""
+    reason = f"{found.reason}; {why}"
+    return replace(found, verdict=verdict, reason=reason, is_suspect=False, cause=None, labels_run=False)
 
 
 def _went_on(root: Root) -> bool:

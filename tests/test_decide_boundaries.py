@@ -101,6 +101,22 @@ def test_what_a_late_place_may_not_show_yet() -> None:
         assert both(of, LAG + timedelta(seconds=2), doubtful) == ["WAITING", "ZOMBIE"]
 
 
+def test_what_is_said_of_a_late_place() -> None:
+    r, late = run(age=900), scope("a", lag=LAG)
+    finding = judged(case(r, look(exited(r, made=100))), late)
+    assert (finding.rule, finding.scope, finding.observation) == ("10", "a", exited(r, made=100))
+    assert finding.reason == (
+        "Docker container res-1 on engine a exited with code 137 at 11:59:00 UTC; awaited: scope 'a' may not show yet "
+        "what else was made within 5 min, for another 3 min"
+    )
+    finding = judged(vanished(age=100), late)
+    assert (finding.rule, finding.scope) == ("10", "a")
+    assert finding.reason == (
+        "Docker container res-1 on engine a was removed; last seen running 11:58:30 UTC; awaited: the state is 100 s "
+        "old, and scope 'a' may not show yet what was made within 5 min"
+    )
+
+
 def test_pending_is_held_up_to_light() -> None:
     def one(age: float) -> Case:
         r = run("PENDING", age=age)
@@ -127,3 +143,14 @@ def test_what_was_alive_within_quiet_is_looked_for_twice() -> None:
         seen = replace(other, live_seen=other.last_seen + timedelta(seconds=90 - seconds))
         one = case(r, look(exited(r), sightings=(sighting(r), seen)), confirmed=False)
         assert judged(one).wants_time is told
+
+
+def test_what_is_said_of_what_was_alive_of_late() -> None:
+    r = run(age=900)
+    lost = case(r, look(exited(r), sightings=(sighting(r), sighting(r, name="res-2"))), confirmed=False)
+    finding = judged(lost)
+    assert (finding.rule, finding.scope, finding.observation) == ("10", "a", exited(r))
+    assert finding.reason == (
+        "Docker container res-1 on engine a exited with code 137 at 11:59:00 UTC; awaited: a second look, for "
+        "Docker container res-2 on engine a was alive before"
+    )

@@ -45,7 +45,7 @@ from .spec import (
 )
 
 SUBFLOW_GRACE = POLICY.subflow_grace.total_seconds()
-FINISHING = Policy(finish_cancelling=True)
+FINISHING, LABELLING = Policy(finish_cancelling=True), Policy(label_settled=True)
 
 
 def told(finding: Finding) -> tuple[str, str]:
@@ -101,6 +101,11 @@ class TestRule1:
             assert mine.reason == f"it runs inside flow run {root.run.id} (otter): {its.reason}"
             assert (mine.inside, mine.root, mine.depth, mine.absence) == (root.run, root.run.id, 1, None)
 
+    def test_that_its_root_is_worth_a_line_makes_it_worth_none(self) -> None:
+        r, s = run(age=1000), subflow()
+        found = judged(case(r, look(alive(r, "STARTING"))), inside(s, r))
+        assert (found[r.id].is_notable, found[s.id].is_notable) == (True, False)
+
     def test_an_ancestor_in_between_that_ended_between_the_looks_is_no_root(self) -> None:
         """The second look keeps all that ended since in `roots` (`Examiner._reread`). The root lives."""
         r, s = run(), subflow()
@@ -109,6 +114,20 @@ class TestRule1:
         for policy in (POLICY, replace(POLICY, subflow_grace=timedelta(0))):
             found = judged(living, inside(s, m, r), roots=(middle,), policy=policy)
             assert told(found[s.id]) == ("HEALTHY", "1")
+
+    def test_one_in_between_that_had_infrastructure_of_its_own_is_the_root_of_what_runs_in_it(self) -> None:
+        r, s = run(), subflow(age=950)
+        m = over(by_client=True, parent_task_run_id=uuid4())
+        living = case(r, look(alive(r)))
+        found = judged(living, inside(s, m, r), roots=(ended_root(m),))
+        assert (told(found[s.id]), found[s.id].inside) == (("ZOMBIE", "2"), m)
+
+    def test_what_it_was_judged_by_is_kept(self) -> None:
+        r, s, ended, orphan = run(), subflow(), over(), subflow(age=950)
+        living, above = case(r, look(alive(r))), ended_root(ended)
+        plan = decide(snapshot(living, inside(s, r), inside(orphan, ended), roots={ended.id: above}), POLICY)
+        kept = {one.finding.run.id: one.root and one.root.run for one in plan.judged}
+        assert kept == {r.id: None, s.id: r, orphan.id: ended}
 
     def test_what_is_written_names_the_parent_and_its_reason(self) -> None:
         r = run()
@@ -152,18 +171,28 @@ class TestRule1:
     def test_its_own_history_is_read_before_it_is_written(self) -> None:
         r, s = run(), subflow()
         dead, kid = case(r, look(exited(r))), inside(s, r)
-        for one, words in (
-            (replace(kid, history=None), "its state history is still to be read"),
-            (replace(kid, history=history(subflow())), "its state has changed since it was listed"),
-            (replace(kid, first_look=None), "a second look, in every scope"),
+        for one, words, suspect in (
+            (replace(kid, history=None), "its state history is still to be read", True),
+            (replace(kid, history=history(subflow())), "its state has changed since it was listed", False),
+            (replace(kid, first_look=None), "a second look, in every scope", True),
         ):
-            finding = judged(dead, one)[s.id]
+            finding = judged(dead, one, policy=LABELLING)[s.id]
             assert told(finding) == ("WAITING", "1")
+            assert (finding.is_suspect, finding.cause, finding.labels_run) == (suspect, None, False)
             assert finding.reason.endswith(f"; awaited: {words}")
         finding = judged(dead, replace(kid, history=None, history_error="503"))[s.id]
         assert told(finding) == ("UNKNOWN", "1")
         assert finding.reason.endswith("; its state history could not be read: 503")
-        assert not finding.is_suspect
+        assert finding.is_suspect is False
+
+    def test_the_second_look_judges_suspects_only(self) -> None:
+        """Of one that could not be told at the first look nothing new is known, though its root is dead."""
+        r, s = run(), subflow()
+        dead = case(r, look(exited(r)))
+        first = decide(snapshot(dead, inside(s, r, error="503"), *herd()), POLICY)
+        again = decide(snapshot(dead, inside(s, r), *herd()), POLICY, first)
+        found = {finding.run.id: told(finding) for finding in again.findings}
+        assert (found[r.id], found[s.id]) == (("ZOMBIE", "6"), ("UNKNOWN", "1"))
 
     def test_a_subflow_that_came_back_after_we_crashed_it_is_left_alone(self) -> None:
         r, s = run(), subflow(age=100)
@@ -197,6 +226,15 @@ class TestRule2:
                 assert finding.reason.endswith("yet Docker container res-1 on engine a is running")
                 assert finding.is_notable, "it is worth a line"
 
+    def test_of_what_lives_the_first_scope_is_told_and_there_what_runs(self) -> None:
+        r = over(by_client=True)
+        found = orphaned(
+            ended_root(r, look(alive(r), scope="b"), look(alive(r, "STARTING", name="new"), alive(r, name="old")))
+        )
+        assert (found.scope, found.adapter, found.cause) == ("a", "docker", None)
+        assert found.observation == alive(r, name="old")
+        assert found.reason.endswith("yet Docker container old on engine a is running")
+
     @pytest.mark.parametrize("condition", ["STARTING", "STOPPING"])
     def test_what_starts_or_stops_lives_too(self, condition: str) -> None:
         r = over(by_client=True)
@@ -225,6 +263,17 @@ class TestRule2:
         there = look(gone(r), sightings=(sighting(r),))
         assert told(orphaned(ended_root(r, there), scopes=(scope("a", incomplete="one page"),))) == ("UNKNOWN", "2")
 
+    def test_all_that_could_not_be_told_is_said(self) -> None:
+        r, s = over(by_client=True), subflow(age=950)
+        root = replace(ended_root(r, look(error="timed out")), history=None, history_error="503")
+        finding = judged(inside(s, r, past=()), roots=(root,))[s.id]
+        assert told(finding) == ("UNKNOWN", "2")
+        assert (finding.cause, finding.inside, finding.depth) == (None, r, 1)
+        assert finding.reason == (
+            f"its parent flow run {r.id} (otter) is Crashed since 11:45:00 UTC; scope 'a' could not tell: timed out; "
+            "its state history could not be read: 503; the server has no state history of it"
+        )
+
     def test_by_an_end_that_was_seen(self) -> None:
         r = over()
         finding = orphaned(ended_root(r, look(exited(r, made=950, ended=905))))
@@ -235,9 +284,19 @@ class TestRule2:
             "Docker container res-1 on engine a exited with code 137 at 11:44:55 UTC"
         )
 
-    def test_the_parents_own_message_is_told(self) -> None:
-        r = over(by_client=True, state_message="Pod was evicted")
-        assert "is Crashed since 11:45:00 UTC (Pod was evicted)" in orphaned(ended_root(r)).reason
+    @pytest.mark.parametrize("end", ["", ".", " . Set by prefect-reconciler."])
+    def test_the_parents_own_message_is_told(self, end: str) -> None:
+        r = over(by_client=True, state_message=f"Pod was evicted by MAX{end}")
+        finding = orphaned(ended_root(r))
+        assert (
+            finding.reason
+            == f"its parent flow run {r.id} (otter) is Crashed since 11:45:00 UTC (Pod was evicted by MAX)"
+        )
+
+    def test_deeper_it_is_what_it_runs_inside(self) -> None:
+        r, s = over(by_client=True), subflow(age=950)
+        finding = judged(inside(s, subflow(), r), roots=(ended_root(r),))[s.id]
+        assert finding.reason == f"what it runs inside, flow run {r.id} (otter) is Crashed since 11:45:00 UTC"
 
     def test_an_end_of_an_earlier_attempt_vouches_for_nothing(self) -> None:
         r = over()
@@ -263,19 +322,20 @@ class TestRule2:
             assert finding.is_suspect
             assert finding.wants_time
 
-    @pytest.mark.parametrize("where", [{"place": Place.HERE}, {"exclusive": True}])
-    def test_by_an_absence_of_what_can_be_nowhere_else(self, where: dict[str, object]) -> None:
-        r, exclusive = over(), bool(where.pop("exclusive", False))
-        views = (scope("a", exclusive=exclusive),)
-        finding = orphaned(ended_root(r, look(gone(r), **where)), scopes=views)  # type: ignore[arg-type]
+    @pytest.mark.parametrize("counts", [AbsenceCounts.LOCATED, AbsenceCounts.EXCLUSIVE])
+    def test_by_an_absence_of_what_can_be_nowhere_else(self, counts: AbsenceCounts) -> None:
+        r = over()
+        there = look(gone(r), place=Place.HERE) if counts is AbsenceCounts.LOCATED else look(gone(r))
+        finding = orphaned(ended_root(r, there), scopes=(scope("a", exclusive=counts is AbsenceCounts.EXCLUSIVE),))
         assert told(finding) == ("ZOMBIE", "2")
-        assert finding.absence is (AbsenceCounts.EXCLUSIVE if exclusive else AbsenceCounts.LOCATED)
+        assert finding.absence is counts
 
     def test_by_the_word_of_prefects_own_client(self) -> None:
         r = over(by_client=True)
         for looks in ((), (look(gone(r)),)):
             assert told(orphaned(ended_root(r, *looks))) == ("ZOMBIE", "2")
-        assert orphaned(ended_root(r, look(gone(r)))).scope == "a", "whose mode and trust bind it"
+        finding = orphaned(ended_root(r, look(gone(r))))
+        assert (finding.scope, finding.adapter) == ("a", "docker"), "whose mode and trust bind it"
 
     def test_nothing_vouches(self) -> None:
         """As after a heartbeat automation: it has no transition id, and its process may run where nobody looks."""
@@ -295,6 +355,29 @@ class TestRule2:
         assert told(orphaned(case(script, past=past_of(script)))) == ("ZOMBIE", "2")
         wary = (scope("a", observes=True), scope("b", observes=True))
         assert orphaned(case(script, past=past_of(script)), scopes=wary).guard is Guard.MODE
+
+        unnamed = over(by_client=True, pid=None)
+        assert told(orphaned(case(unnamed, past=past_of(unnamed)))) == ("UNMANAGED", "2"), "it has a work pool"
+
+    def test_what_its_subflow_reported_after_its_own_word_contradicts_that(self) -> None:
+        r = over(age=900, by_client=True)
+        for age, expected in ((900.000001, "ZOMBIE"), (900, "ZOMBIE"), (899.999999, "UNMANAGED")):
+            finding = orphaned(ended_root(r), subflow(age=age))
+            assert told(finding) == (expected, "2")
+        assert finding.reason == (
+            f"its parent flow run {r.id} (otter) is Crashed since 11:45:00 UTC, and nothing tells that its process "
+            "ended: what runs in it reported a state after that"
+        )
+
+    def test_each_scope_says_why_its_absence_says_nothing(self) -> None:
+        r = over()
+        reason = orphaned(ended_root(r, look(gone(r)), look(gone(r), scope="b"), look(gone(r)))).reason
+        whys = [
+            f"it was never seen in scope '{name}', and others may run it: set `exclusive = true` on that scope if its "
+            "runs can be nowhere else"
+            for name in "ab"
+        ]
+        assert reason.endswith(f"nothing tells that its process ended: {'; '.join(whys)}")
 
     def test_its_end_must_be_believed_as_any_other(self) -> None:
         """Settle time, an end without a time, and something else of it that was alive a while ago."""
@@ -335,14 +418,16 @@ class TestCancelling:
     def test_young(self) -> None:
         for policy in (POLICY, FINISHING):
             for finding in self.of(599, policy):
-                assert finding.verdict is Verdict.WAITING
+                assert (finding.verdict, finding.is_suspect) == (Verdict.WAITING, False)
                 assert finding.reason.endswith("; awaited: cancelling for 10 min, reported after 10 min")
 
     def test_old(self) -> None:
         for finding in self.of(600, POLICY):
-            assert finding.verdict is Verdict.HELD
-            assert finding.guard is None
-            assert "finish_cancelling = true" in finding.reason
+            assert (finding.verdict, finding.guard, finding.is_suspect) == (Verdict.HELD, None, False)
+            assert finding.reason.endswith(
+                "; cancelling for 10 min: servers before 3.7.5 leave it so, set it Cancelled by hand, or let "
+                "`finish_cancelling = true` do it"
+            )
 
     def test_old_and_to_be_finished(self) -> None:
         for finding in self.of(600, FINISHING):
@@ -491,7 +576,40 @@ class TestEarlierAttempts:
         root = case(r, look(exited(r, made=355, ended=310)), past=past)
         s = subflow(age=700)
         cases, roots = ((root,), ()) if by == "1" else ((), (root,))
-        assert judged(*cases, inside(s, r), roots=roots)[s.id].verdict is not Verdict.ZOMBIE
+        finding = judged(*cases, inside(s, r), roots=roots)[s.id]
+        assert finding.verdict is Verdict.UNMANAGED
+        assert finding.is_suspect is False
+        assert finding.reason.endswith(
+            " UTC; it runs since before that attempt began, and nothing tells what became of the attempt that it "
+            "belongs to"
+        )
+
+    @pytest.mark.parametrize("by", ["1", "2"])
+    def test_who_was_there_told_of_the_end_of_the_former(self, by: str) -> None:
+        """What the root went to next, its former attempt's RUNNING aside: that was its end, and not what came later."""
+        r = run(age=350) if by == "1" else over(age=300, by_client=True)
+        past = history(
+            r,
+            ("PENDING", 900),
+            ("CRASHED", 890),
+            ("RUNNING", 600),
+            ("CRASHED", 500),
+            ("SCHEDULED", 490),
+            ("PENDING", 360),
+        )
+        for age, vouched, expected in (
+            (700, "CRASHED", "ZOMBIE"),
+            (700, "SCHEDULED", "UNMANAGED"),
+            (700, "RUNNING", "UNMANAGED"),
+            (500.000001, "CRASHED", "ZOMBIE"),
+            (500, "SCHEDULED", "ZOMBIE"),
+            (360.000001, "CRASHED", "UNMANAGED"),
+            (360, "none", "ZOMBIE"),
+        ):
+            told_of = tuple(replace(one, transition_id=uuid4()) if one.name == vouched else one for one in past)
+            root, s = case(r, look(exited(r, made=355, ended=310)), past=told_of), subflow(age=age)
+            cases, roots = ((root,), ()) if by == "1" else ((), (root,))
+            assert told(judged(*cases, inside(s, r), roots=roots)[s.id]) == (expected, by), (age, vouched)
 
 
 class TestReports:
@@ -503,6 +621,13 @@ class TestReports:
         for members in ((inside(s, r),), (inside(m, r), inside(s, m, r))):
             found = judged(dead, *members)
             assert {found[one.run.id].verdict for one in (dead, *members)} == {Verdict.UNKNOWN}
+
+    @pytest.mark.parametrize("ages", [(400, 2900), (2900, 400)])
+    def test_the_newest_of_them_counts_in_whatever_order_they_are_listed(self, ages: tuple[float, ...]) -> None:
+        r = run(age=3000)
+        dead = case(r, look(exited(r, made=3100, ended=900)), past=past_of(r))
+        found = judged(dead, *(inside(subflow(age=age), r) for age in ages))
+        assert found[r.id].verdict is Verdict.UNKNOWN
 
     def test_that_it_is_being_cancelled_is_no_report_of_its_own(self) -> None:
         r, s = run(age=3000), subflow("CANCELLING", age=400)
@@ -702,6 +827,10 @@ class TestTurns:
         for _ in range(10):
             chance.shuffle(cases)
             assert decide(snapshot(*cases, roots={ended.id: ended_root(ended)}), policy) == expected
+
+    def test_alone_none_comes_before_it(self) -> None:
+        for most, expected in ((1, Verdict.ZOMBIE), (0, Verdict.HELD)):
+            assert decide_alone(snapshot(vanished()), Policy(max_settlements=most)).verdict is expected
 
     def test_one_cut_out_of_the_pass_is_judged_the_same(self) -> None:
         """As an explanation, or a replay, does: with what the pass noted on it."""

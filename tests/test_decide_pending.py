@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -62,10 +63,10 @@ class TestPending:
     def test_off_it_is_left_to_a_person(self) -> None:
         for age, expected in ((LATE - 1, ("WAITING", "10")), (LATE, ("HELD", "8"))):
             assert told(found(pending(age=age), Policy(), scopes=(EXCLUSIVE,))) == expected
-        left = "pending for 15 min, and no infrastructure was found; an image pull looks the same, so it is left to a person"
+        left = "pending for 15 min, and no infrastructure was found; an image pull looks the same"
         for views, remedy in (((EXCLUSIVE,), ""), ((), " in an `exclusive` scope")):
             reason = found(pending(), Policy(), scopes=views).reason
-            assert reason == f"{left} (or to `crash_pending = true`{remedy})"
+            assert reason == f"{left}, so it is left to a person (or to `crash_pending = true`{remedy})"
 
     def test_where_it_can_be_nowhere_else(self) -> None:
         for age, expected in ((LATE - 1, ("WAITING", "10")), (LATE, ("ZOMBIE", "8"))):
@@ -79,6 +80,13 @@ class TestPending:
         finding = found(pending(), PENDING)
         assert told(finding) == ("HELD", "8")
         assert "crash_pending cannot judge it: nothing of this attempt was ever seen in scope 'a'" in finding.reason
+
+    def test_each_scope_says_why_its_absence_says_nothing(self) -> None:
+        r = run("PENDING", age=LATE, pid=None)
+        never = "nothing of this attempt was ever seen in scope"
+        whys = [f"{never} '{name}', and it has no infrastructure_pid" for name in "ab"]
+        reason = found(case(r, look(gone(r)), look(gone(r), scope="b")), PENDING).reason
+        assert reason.endswith(f"; crash_pending cannot judge it: {'; '.join(whys)}")
 
     def test_no_scope_is_asked(self) -> None:
         assert told(found(case(run("PENDING", age=LATE)), PENDING)) == ("UNMANAGED", "5")
@@ -154,8 +162,9 @@ class TestPending:
         assert found(one, PENDING, is_whole=False, **kw).guard is Guard.LISTING
 
     def test_it_is_never_resumed(self) -> None:
-        policy = replace(PENDING, resume_max=3, resume_work_pools=frozenset({"pool"}))
-        finding = found(pending(), policy, scopes=(EXCLUSIVE,))
+        policy, one = replace(PENDING, resume_max=3, resume_work_pools=frozenset({"pool"})), pending()
+        one = replace(one, run=replace(one.run, deployment_id=uuid4()))  # it lacks nothing else
+        finding = found(one, policy, scopes=(EXCLUSIVE,))
         assert (finding.verdict, finding.resumption) == (Verdict.ZOMBIE, None)
 
 
@@ -184,6 +193,12 @@ class TestCancelling:
             assert told(finding) == ("ZOMBIE", "9")
             assert finding.action is Action.CANCEL
         assert found(self.ends()["removed"], CANCELLING).reason.endswith("; cancelling for 10 min")
+
+    def test_where_nothing_tells_it_is_said_for_how_long(self) -> None:
+        for age, expected in ((OVERDUE - 1, ""), (OVERDUE, "; cancelling for 10 min")):
+            finding = found(case(run("CANCELLING", age=age, pid=None, work_pool=None)), CANCELLING)
+            assert told(finding) == ("UNMANAGED", "5")
+            assert finding.reason.endswith(f"so nothing outside it names it{expected}")
 
     def test_not_before_its_limit(self) -> None:
         r = run("CANCELLING", age=OVERDUE - 1)
@@ -232,7 +247,8 @@ class TestCancelling:
     def test_it_is_never_resumed(self) -> None:
         policy = replace(CANCELLING, resume_max=3, resume_work_pools=frozenset({"pool"}))
         for one in self.ends().values():
-            assert found(one, policy).resumption is None
+            finding = found(replace(one, run=replace(one.run, deployment_id=uuid4())), policy)
+            assert (finding.verdict, finding.resumption) == (Verdict.ZOMBIE, None)
 
 
 class TestBreaker:

@@ -165,9 +165,9 @@ def test_children_whose_parent_was_crashed_by_its_worker(
     crashed_once(family.root, *subflows.values())
     in_order(family, list(DEPTHS))
     assert min(since(run) for run in subflows.values()) - died >= grace
-    assert {
-        f"flow run {family.root.id} (parent) is Crashed" in state(run)["message"] for run in subflows.values()
-    } == {True}
+    assert {f"flow run {family.root.id} (parent) is Crashed" in state(run)["message"] for run in subflows.values()} == {
+        True
+    }
     task_runs_follow(family, *subflows)
     before = len(proxy.writes)
     assert (reconcile().code, len(proxy.writes)) == (0, before)
