@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from reconciler.breaking import tripped
 from reconciler.model import FlowRun, Guard, Heartbeat, LifeSign, StateType, Verdict
 from reconciler.plan import Breaker, Finding, Judged, Mode, Plan, Policy, transition_id
 from reconciler.resuming import resumed
 from reconciler.snapshot import ScopeView, Snapshot
-from reconciler.weigh import Weighed, weigh
+from reconciler.weigh import Weighed
 from reconciler.words import moment, span
 
 Guarding = Callable[[Weighed, Finding], str | None]  # why it holds the run; None: it does not
 _NO_TIME = timedelta(0)
 _LAST_WORDS = timedelta(seconds=2)  # a flow logs until it ends, and Kubernetes tells the end in whole seconds
-
-
-def guarded(
-    judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
-) -> Plan:
-    """Turn zombies that a guard speaks against into HELD. What tripped earlier in this cycle stays so."""
-    return Watchman.over(judged, snapshot, policy, tripped_before).plan(judged)
 
 
 def guarded_alone(
@@ -33,38 +26,6 @@ def guarded_alone(
     """Ask the guards about one run out of many: `tripped` and `ahead`, zombies that come first, are of its pass."""
     watchman = Watchman(snapshot, policy, {breaker.scope: breaker for breaker in tripped})
     return resumed(_rate(watchman.hold(judged.weighed, judged.finding), ahead, policy), judged, policy)
-
-
-def _tripped(judged: Sequence[Judged], policy: Policy, lost: Sequence[str] = ()) -> dict[str, Breaker]:
-    """Find the scopes in which too many runs vanished at once. Ends that were seen do not count: they are positive.
-
-    Nor do runs that no absence would condemn now (pending, cancelling): they would make the share look small. `lost`
-    has the scope of each root that vanished without being in flight.
-    """
-    mine = [one for one in judged if one.finding.inside is None]  # subflows are no resources
-    counting = (one for one in mine if one.finding.run.may_run or one.finding.is_absent)
-    counted = Counter(scope for one in counting for scope in one.weighed.counted_in)
-    absent = Counter(one.finding.scope for one in mine if one.finding.is_absent and one.finding.scope)
-    counted.update(lost)
-    absent.update(lost)
-    breakers = (Breaker(scope, gone, counted[scope]) for scope, gone in sorted(absent.items()))
-    return {breaker.scope: breaker for breaker in breakers if breaker.trips(policy)}
-
-
-def _lost_after_their_end(snapshot: Snapshot) -> Iterator[str]:
-    """Where roots have vanished that were seen alive after their final state: somebody had ended them by mistake.
-
-    The resource of any other run that has ended is expected to be gone.
-    """
-    to_ours = snapshot.server_clock.to_ours
-    for case in snapshot.roots.values():
-        weighed = weigh(case, snapshot)
-        if not weighed.live and not weighed.ended and case.run.state_type.is_terminal:
-            seen = (one for one in weighed.absent if one.counts and one.sighting and one.sighting.live_seen)
-            ended = to_ours(case.run.state_since) + _LAST_WORDS
-            yield from sorted(
-                one.scope.name for one in seen if one.sighting and (one.sighting.live_seen or ended) > ended
-            )
 
 
 def _rated(findings: Sequence[Finding], policy: Policy) -> list[Finding]:
@@ -125,9 +86,8 @@ class Watchman:
         cls, judged: Sequence[Judged], snapshot: Snapshot, policy: Policy, tripped_before: Sequence[Breaker] = ()
     ) -> Watchman:
         """Set one up who knows which scopes tripped, in this look or earlier in the cycle."""
-        lost = list(_lost_after_their_end(snapshot))
-        tripped = {breaker.scope: breaker for breaker in tripped_before} | _tripped(judged, policy, lost)
-        return cls(snapshot, policy, tripped)
+        before = {breaker.scope: breaker for breaker in tripped_before}
+        return cls(snapshot, policy, before | tripped(judged, snapshot, policy))
 
     def plan(self, judged: Sequence[Judged]) -> Plan:
         """Hold what is to be held, and let the rest through in its turn."""

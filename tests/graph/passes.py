@@ -147,7 +147,8 @@ class Passes:
             life_signs={RUN: LifeSign("log line", ago(BEATS[rest.sign]))} if rest.sign in BEATS else {},
             life_signs_error="503" if rest.sign == "error" else None,
         )
-        findings = guards.guarded(judged, snapshot, _policy(self.policy, rest)).findings
+        policy = _policy(self.policy, rest)
+        findings = guards.Watchman.over(judged, snapshot, policy).plan(judged).findings
         return next(one for one in findings if one.run.id == RUN)
 
 
