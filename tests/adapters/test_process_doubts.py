@@ -43,6 +43,8 @@ def test_one_observation_is_given_of_the_process_that_the_run_names(world: Proce
     run = flow_run(created=datetime.now(UTC))
     parent = world.spawn(run.id, ["sh", "-c", "sleep 1000 & echo $!; wait"])
     child = world.adopt(parent)
+    # between fork and exec it has no environment of its own to be read
+    wait_until(lambda: Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"sleep"), "the child sleeps", 10)
     for pid, leader in ((parent.pid, parent.pid), (child, child), (None, parent.pid)):
         seen = look(world, replace(run, pid=str(pid) if pid else None))
         assert seen.resource
