@@ -10,17 +10,13 @@ from typing import Self
 from reconciler.model import Action, OutcomeKind, RunId, Verdict
 from reconciler.plan import CycleReport, Finding, Outcome, Resumption
 from reconciler.problems import FAILURES
-from reconciler.words import span
+from reconciler.words import many, span
 
 _STATES = {Action.CRASH: "Crashed", Action.CANCEL: "Cancelled"}
 
 
 def is_accepted(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.kind is OutcomeKind.ACCEPTED
-
-
-def many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def word_of(kind: OutcomeKind) -> str:

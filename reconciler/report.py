@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.aftermath import Aftermath, counted, is_accepted, many, subflows_settled
+from reconciler.aftermath import Aftermath, counted, is_accepted, subflows_settled
 from reconciler.model import Guard, Verdict
 from reconciler.orphans import NEVER_REMOVED, oldest_first, orphan_sentence
 from reconciler.plan import CycleReport, Finding, Orphan
 from reconciler.snapshot import ScopeView
-from reconciler.words import legible, rfc3339
+from reconciler.words import legible, many, rfc3339
 
 EXIT_OK, EXIT_INCOMPLETE, EXIT_USAGE, EXIT_ZOMBIES, EXIT_BREAKER, EXIT_BUG, EXIT_CONFIG = 0, 1, 2, 3, 4, 70, 78
 

@@ -37,6 +37,10 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def one_line(value: object, limit: int = 300) -> str:
     """Make text from outside fit for a sentence."""
     text = " ".join(str(value).split())

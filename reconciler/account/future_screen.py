@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from reconciler.account.explained import ForecastTold, SettlementTold
-from reconciler.aftermath import many
 from reconciler.model import Verdict
-from reconciler.words import moment, span
+from reconciler.words import many, moment, span
 
 _STAGES = 4
 

@@ -22,9 +22,8 @@ from reconciler.account.explained import (
 )
 from reconciler.account.family_screen import family_entries
 from reconciler.account.future_screen import future_entries
-from reconciler.aftermath import many
 from reconciler.model import OutcomeKind, Place
-from reconciler.words import moment, span
+from reconciler.words import many, moment, span
 
 WIDTH, HEIGHT = 100, 40
 _LABEL = 11

@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.aftermath import many
 from reconciler.grading.cases import Case, Key, Kind
 from reconciler.model import Condition, Guard, OutcomeKind, Verdict
 from reconciler.plan import CycleReport, Finding, Judged
-from reconciler.words import clipped, legible
+from reconciler.words import clipped, legible, many
 
 _OF_ITS_ROOT = "1"  # the rule by which a subflow shares its root's verdict
 _SHADOWED = frozenset({Guard.MODE, Guard.TRUST})  # but for these it would have been settled
